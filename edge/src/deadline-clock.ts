@@ -1,0 +1,31 @@
+const TICK_MS = 100;
+
+/** Something that may take too long; asked now and then. */
+export interface Timed {
+  check(nowMs: number): void;
+}
+
+/** One timer for all requests under way, instead of one or two for each. Its grain is the precision of every deadline. */
+export class DeadlineClock implements Disposable {
+  readonly #watched = new Set<Timed>();
+  readonly #timer: NodeJS.Timeout;
+
+  constructor() {
+    this.#timer = setInterval(() => {
+      const nowMs = performance.now();
+      for (const timed of this.#watched) timed.check(nowMs);
+    }, TICK_MS).unref();
+  }
+
+  watch(timed: Timed): void {
+    this.#watched.add(timed);
+  }
+
+  forget(timed: Timed): void {
+    this.#watched.delete(timed);
+  }
+
+  [Symbol.dispose](): void {
+    clearInterval(this.#timer);
+  }
+}

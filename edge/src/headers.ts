@@ -1,0 +1,303 @@
+import { PLATFORM_COOKIE_PREFIX } from "@openfaas-cloud/shared/session.ts";
+import type { Domains } from "./config.ts";
+import { malformed, type Refusal } from "./refusal.ts";
+
+/** Header lines as they came: name, value, name, value. Order and spelling of names are kept. */
+export type RawHeaders = readonly string[];
+
+/** What the phases need to know of a request's head, read in one pass. */
+export interface RequestHead {
+  readonly host: string | undefined;
+  /** `undefined` where the body is chunked, or where there is none. */
+  readonly contentLength: number | undefined;
+  readonly hasBody: boolean;
+  readonly asksUpgrade: boolean;
+  /** Names that `Connection` declares to be for this hop only, lower case. */
+  readonly connectionOptions: readonly string[];
+  readonly authorization: string | undefined;
+  readonly cookies: readonly string[];
+  readonly accept: string;
+  readonly requestId: string | undefined;
+  readonly callId: string | undefined;
+}
+
+const MAX_HEADER_LINES = 100;
+
+/** RFC 9110 §7.6.1, its predecessors' lists, and what this proxy answers for itself. */
+const HOP_BY_HOP = new Set([
+  "connection",
+  "keep-alive",
+  "proxy-connection",
+  "proxy-authenticate",
+  "proxy-authorization",
+  "te",
+  "transfer-encoding",
+  "upgrade",
+  "http2-settings",
+  "expect",
+]);
+
+/** What the platform asserts: removed from what came in, then set by us. */
+const ASSERTED = new Set([
+  "host",
+  "content-length",
+  "forwarded",
+  "x-real-ip",
+  "x-request-id",
+  "x-call-id",
+  "x-start-time",
+]);
+const ASSERTED_PREFIX = "x-forwarded-";
+
+const ID = /^[A-Za-z0-9._-]{1,128}$/;
+
+/**
+ * Reads a head that llhttp has accepted, and refuses what llhttp lets through although parsers part ways over it: a second
+ * Host, names with an underscore (which CGI-like functions read as a dash), any transfer coding but `chunked`.
+ */
+export function readHead(raw: RawHeaders, httpVersion: string): RequestHead | Refusal {
+  if (raw.length > MAX_HEADER_LINES * 2) {
+    return malformed("too-many-headers", `More than ${MAX_HEADER_LINES} header lines.`, 431);
+  }
+  let host: string | undefined;
+  let contentLength: number | undefined;
+  let chunked = false;
+  let asksUpgrade = false;
+  const connectionOptions: string[] = [];
+  let authorization: string | undefined;
+  const cookies: string[] = [];
+  let accept = "";
+  let requestId: string | undefined;
+  let callId: string | undefined;
+
+  for (let i = 0; i < raw.length; i += 2) {
+    const name = (raw[i] ?? "").toLowerCase();
+    const value = raw[i + 1] ?? "";
+    switch (name) {
+      case "host":
+        if (host !== undefined) return malformed("host-invalid", "More than one Host header.");
+        host = value;
+        break;
+      case "content-length":
+        if (contentLength !== undefined || !/^(0|[1-9]\d{0,14})$/.test(value)) {
+          return malformed("framing-invalid", "Content-Length must be one plain number.");
+        }
+        contentLength = Number(value);
+        break;
+      case "transfer-encoding":
+        if (chunked || value !== "chunked" || httpVersion !== "1.1") {
+          return malformed("framing-invalid", "Transfer-Encoding must be chunked, once, and on HTTP/1.1.");
+        }
+        chunked = true;
+        break;
+      case "connection":
+        for (const option of value.split(",")) connectionOptions.push(option.trim().toLowerCase());
+        break;
+      case "upgrade":
+        asksUpgrade = true;
+        break;
+      case "authorization":
+        authorization = value;
+        break;
+      case "cookie":
+        cookies.push(value);
+        break;
+      case "accept":
+        accept = value;
+        break;
+      case "x-request-id":
+        if (ID.test(value)) requestId = value;
+        break;
+      case "x-call-id":
+        if (ID.test(value)) callId = value;
+        break;
+      default:
+        if (name.includes("_")) {
+          return malformed("header-underscore", "Header names must not hold an underscore.");
+        }
+    }
+  }
+  if (chunked && contentLength !== undefined) {
+    return malformed("framing-invalid", "Content-Length and Transfer-Encoding exclude each other.");
+  }
+  const hasBody = chunked || (contentLength ?? 0) > 0;
+  return {
+    host,
+    contentLength,
+    hasBody,
+    asksUpgrade,
+    connectionOptions,
+    authorization,
+    cookies,
+    accept,
+    requestId,
+    callId,
+  };
+}
+
+/** What is told to an upstream about a request. */
+export interface Assertions {
+  readonly host: string;
+  readonly clientAddress: string;
+  readonly scheme: "http" | "https";
+  readonly requestId: string;
+  readonly callId: string;
+  /** Nanoseconds since the epoch, as OpenFaaS's gateway says it. */
+  readonly startTime: string;
+}
+
+export interface RequestHeaderOptions {
+  readonly raw: RawHeaders;
+  readonly head: RequestHead;
+  readonly assertions: Assertions;
+  /** Functions never see a credential of the platform; the control plane does. */
+  readonly credentials: "keep" | "remove-cookies" | "remove-cookies-and-authorization";
+}
+
+/** The lines an upstream is sent, all but the ones of framing and connection, which the HTTP client writes. */
+export function requestHeaders(options: RequestHeaderOptions): string[] {
+  const { raw, head, assertions, credentials } = options;
+  const lines: string[] = [];
+  for (let i = 0; i < raw.length; i += 2) {
+    const name = raw[i] ?? "";
+    let value: string | undefined = raw[i + 1] ?? "";
+    const lower = name.toLowerCase();
+    if (HOP_BY_HOP.has(lower) || ASSERTED.has(lower) || lower.startsWith(ASSERTED_PREFIX)) continue;
+    if (lower === "trailer" || head.connectionOptions.includes(lower)) continue;
+    if (lower === "authorization" && credentials === "remove-cookies-and-authorization") continue;
+    if (lower === "cookie" && credentials !== "keep") value = withoutPlatformCookies(value);
+    if (value !== undefined) lines.push(name, value);
+  }
+  // After the loop, so that nothing a client says can take these away.
+  lines.push("host", assertions.host);
+  if (head.contentLength !== undefined) lines.push("content-length", String(head.contentLength));
+  lines.push(
+    "X-Forwarded-For",
+    assertions.clientAddress,
+    "X-Forwarded-Host",
+    assertions.host,
+    "X-Forwarded-Proto",
+    assertions.scheme,
+    "Forwarded",
+    `for=${forwardedNode(assertions.clientAddress)};host="${assertions.host}";proto=${assertions.scheme}`,
+    "X-Real-IP",
+    assertions.clientAddress,
+    "X-Request-Id",
+    assertions.requestId,
+    "X-Call-Id",
+    assertions.callId,
+    "X-Start-Time",
+    assertions.startTime,
+  );
+  return lines;
+}
+
+function forwardedNode(address: string): string {
+  return address.includes(":") ? `"[${address}]"` : address;
+}
+
+/** `undefined` where nothing is left. Names are compared without case, as browsers compare cookie name prefixes. */
+function withoutPlatformCookies(value: string): string | undefined {
+  if (!value.toLowerCase().includes(PLATFORM_COOKIE_LOWER)) return value;
+  const kept = value.split(";").filter((pair) => !isPlatformCookie(pair));
+  const rest = kept.join(";").trim();
+  return rest === "" ? undefined : rest;
+}
+
+const PLATFORM_COOKIE_LOWER = PLATFORM_COOKIE_PREFIX.toLowerCase();
+
+function isPlatformCookie(pair: string): boolean {
+  return pair.trimStart().replace(/^"/, "").toLowerCase().startsWith(PLATFORM_COOKIE_LOWER);
+}
+
+/** The values a cookie was sent with; more than one means that somebody tossed one in. */
+export function cookieValues(cookies: readonly string[], name: string): string[] {
+  const values: string[] = [];
+  for (const line of cookies) {
+    if (!line.includes(name)) continue;
+    for (const pair of line.split(";")) {
+      const at = pair.indexOf("=");
+      if (at !== -1 && pair.slice(0, at).trim() === name) values.push(pair.slice(at + 1).trim());
+    }
+  }
+  return values;
+}
+
+export interface ResponseHead {
+  readonly lines: string[];
+  readonly contentLength: string | undefined;
+}
+
+/**
+ * The lines of an upstream's answer that go on to the client. `undefined` where the answer is framed twice, which is not an
+ * answer but an attack on whoever believes the other framing. `domains` is given where a function answers: it may not set
+ * cookies that reach beyond its own host.
+ */
+export function responseHeaders(raw: RawHeaders, domains: Domains | undefined): ResponseHead | undefined {
+  const options = connectionOptionsOf(raw);
+  const lines: string[] = [];
+  let contentLength: string | undefined;
+  let chunked = false;
+  for (let i = 0; i < raw.length; i += 2) {
+    const name = raw[i] ?? "";
+    const value = raw[i + 1] ?? "";
+    const lower = name.toLowerCase();
+    if (lower === "transfer-encoding") chunked = true;
+    if (HOP_BY_HOP.has(lower) || lower === "x-request-id" || lower === "x-call-id") continue;
+    if (lower === "content-length") {
+      if (contentLength !== undefined || !/^\d{1,15}$/.test(value)) return undefined;
+      contentLength = value;
+      continue;
+    }
+    if (options.includes(lower)) continue;
+    if (lower === "set-cookie" && domains !== undefined && !mayFunctionSet(value, domains)) continue;
+    lines.push(name, value);
+  }
+  return chunked && contentLength !== undefined ? undefined : { lines, contentLength };
+}
+
+function connectionOptionsOf(raw: RawHeaders): string[] {
+  const options: string[] = [];
+  for (let i = 0; i < raw.length; i += 2) {
+    if ((raw[i] ?? "").toLowerCase() !== "connection") continue;
+    for (const option of (raw[i + 1] ?? "").split(",")) options.push(option.trim().toLowerCase());
+  }
+  return options;
+}
+
+/** No platform cookie, and no Domain that a sibling function or the dashboard would receive. */
+function mayFunctionSet(cookie: string, domains: Domains): boolean {
+  const [pair = "", ...attributes] = cookie.split(";");
+  if (isPlatformCookie(pair)) return false;
+  // A browser takes a nameless cookie's value for its name when it sends it back (RFC 6265bis §5.7).
+  if (isPlatformCookie(pair.trim().replace(/^=\s*/, ""))) return false;
+  return attributes.every((attribute) => {
+    const [name = "", value = ""] = attribute.split("=", 2);
+    return name.trim().toLowerCase() !== "domain" || !reachesOthers(value, domains);
+  });
+}
+
+/** Whether a Domain attribute covers one of our bare domains, a parent of one, or the system host. */
+function reachesOthers(value: string, domains: Domains): boolean {
+  const domain = value.trim().replace(/^"|"$/g, "").replace(/^\./, "").replace(/\.$/, "").toLowerCase();
+  const ours = [
+    domains.functions,
+    domains.system,
+    `system.${domains.system}`,
+    `auth.system.${domains.system}`,
+  ];
+  return ours.some((name) => name === domain || name.endsWith(`.${domain}`));
+}
+
+/** Trailers that may follow a body: nothing that frames, routes or authenticates (RFC 9110 §6.5.1). */
+export function trailers(raw: RawHeaders): [string, string][] {
+  const kept: [string, string][] = [];
+  for (let i = 0; i < raw.length; i += 2) {
+    const name = raw[i] ?? "";
+    const lower = name.toLowerCase();
+    if (HOP_BY_HOP.has(lower) || ASSERTED.has(lower) || lower === "set-cookie" || lower === "trailer")
+      continue;
+    kept.push([name, raw[i + 1] ?? ""]);
+  }
+  return kept;
+}

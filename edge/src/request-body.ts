@@ -1,0 +1,81 @@
+import type { IncomingMessage } from "node:http";
+import { Readable } from "node:stream";
+
+/** How long a client may go on sending a body that nobody reads any more, before its connection is closed. */
+const DISCARD_MS = 5_000;
+
+export class BodyTooLarge extends Error {}
+export class ClientGone extends Error {}
+
+/**
+ * A request's body on its way upstream. Stands between the client's stream and the HTTP client, which destroys what it is
+ * given: that must not take the connection with it on which the answer is still to be written. Counts, and reads no faster
+ * than the upstream takes.
+ */
+export class RequestBody extends Readable {
+  readonly #request: IncomingMessage;
+  readonly #maxBytes: number;
+  #received = 0;
+  #over = false;
+  /** Since when the client keeps us waiting; `undefined` while the upstream does. */
+  waitingSinceMs: number | undefined;
+
+  constructor(request: IncomingMessage, maxBytes: number) {
+    super({ highWaterMark: 64 * 1024 });
+    this.#request = request;
+    this.#maxBytes = maxBytes;
+    request
+      .on("data", this.#onData)
+      .on("end", this.#onEnd)
+      .on("error", this.#onGone)
+      .on("close", this.#onGone);
+    request.pause();
+  }
+
+  /** Whether a byte of it has been taken: then it cannot be sent a second time. */
+  get begun(): boolean {
+    return this.#received > 0 || this.#over;
+  }
+
+  override _read(): void {
+    this.waitingSinceMs = performance.now();
+    this.#request.resume();
+  }
+
+  override _destroy(error: Error | null, callback: (error?: Error | null) => void): void {
+    const request = this.#request;
+    request.off("data", this.#onData).off("end", this.#onEnd).off("close", this.#onGone);
+    this.waitingSinceMs = undefined;
+    if (!this.#over && !request.destroyed) discardRest(request);
+    callback(error);
+  }
+
+  readonly #onData = (chunk: Buffer): void => {
+    this.#received += chunk.length;
+    if (this.#received > this.#maxBytes) {
+      this.destroy(new BodyTooLarge());
+      return;
+    }
+    this.waitingSinceMs = performance.now();
+    if (this.push(chunk)) return;
+    this.waitingSinceMs = undefined;
+    this.#request.pause();
+  };
+
+  readonly #onEnd = (): void => {
+    this.#over = true;
+    this.waitingSinceMs = undefined;
+    this.push(null);
+  };
+
+  readonly #onGone = (): void => {
+    if (!this.#over) this.destroy(new ClientGone());
+  };
+}
+
+/** Lets a client finish its sentence, so that it reads the answer; not for longer than that takes honest ones. */
+function discardRest(request: IncomingMessage): void {
+  request.resume();
+  const timer = setTimeout(() => request.socket.destroy(), DISCARD_MS).unref();
+  request.once("end", () => clearTimeout(timer)).once("close", () => clearTimeout(timer));
+}

@@ -1,0 +1,158 @@
+import { ServerResponse } from "node:http";
+import type { Duplex } from "node:stream";
+import type { Exchange } from "./exchange.ts";
+import type { Link, Refusal } from "./refusal.ts";
+
+/** How long a client that is refused may go on sending, so that it gets to read why. */
+const LINGER_MS = 1_000;
+
+/** The only writer of error answers. JSON, or a page for a browser; the request's id in both, so that it can be found. */
+export function respondError(exchange: Exchange, refusal: Refusal): void {
+  const { request, response } = exchange;
+  exchange.reason ??= refusal.code;
+  if (response.headersSent || response.destroyed) {
+    response.destroy();
+    return;
+  }
+  const page = (exchange.head?.accept ?? "").includes("text/html");
+  const body = Buffer.from(page ? html(refusal, exchange.requestId) : json(refusal, exchange.requestId));
+  const close = refusal.close === true || !request.complete;
+  response.writeHead(refusal.status, errorHeaders(refusal, exchange.requestId, page, body.length, close));
+  if (request.method !== "HEAD") exchange.bytesSent += body.length;
+  if (!close || request.complete) response.end(body);
+  else endLingering(exchange, body);
+}
+
+function errorHeaders(
+  refusal: Refusal,
+  requestId: string,
+  page: boolean,
+  bytes: number,
+  close: boolean,
+): string[] {
+  const headers = [
+    "Content-Type",
+    page ? "text/html; charset=utf-8" : "application/json; charset=utf-8",
+    "Content-Length",
+    String(bytes),
+    "Cache-Control",
+    "no-store",
+    "X-Content-Type-Options",
+    "nosniff",
+    "X-Request-Id",
+    requestId,
+  ];
+  if (page) headers.push("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'");
+  if (refusal.retryAfterS !== undefined) headers.push("Retry-After", String(refusal.retryAfterS));
+  if (refusal.status === 401) headers.push("WWW-Authenticate", 'Bearer realm="openfaas-cloud"');
+  if (refusal.status === 405) headers.push("Allow", "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
+  if (close) headers.push("Connection", "close");
+  return headers;
+}
+
+/**
+ * Closing on a client that is still sending resets the connection, and the answer may be lost with it. So the answer goes
+ * out whole, and the connection closes when the client has finished or has had its time.
+ */
+function endLingering({ request, response }: Exchange, body: Buffer): void {
+  if (request.method === "HEAD") response.flushHeaders();
+  else response.write(body);
+  const end = (): void => {
+    clearTimeout(timer);
+    response.end();
+  };
+  const timer = setTimeout(end, LINGER_MS);
+  request.once("end", end).once("error", end).once("close", end).resume();
+}
+
+/**
+ * For what never became a request: the parser gave up, or the client did not finish its head in time. Tells whether there
+ * was anybody to answer.
+ */
+export function respondToBrokenClient(socket: Duplex, error: NodeJS.ErrnoException): boolean {
+  if (!socket.writable || error.code === "ECONNRESET" || hasAnswerUnderWay(socket)) {
+    socket.destroy();
+    return false;
+  }
+  const { status, message } = brokenClientStatus(error.code);
+  const body = JSON.stringify({ error: { code: "request-invalid", message } });
+  socket.end(
+    `HTTP/1.1 ${status}\r\nContent-Type: application/json; charset=utf-8\r\nContent-Length: ${Buffer.byteLength(body)}\r\n` +
+      `Connection: close\r\n\r\n${body}`,
+  );
+  setTimeout(() => socket.destroy(), LINGER_MS).unref();
+  return true;
+}
+
+/** A second answer into the middle of a first would be read as part of it. */
+function hasAnswerUnderWay(socket: Duplex): boolean {
+  const current = (socket as { _httpMessage?: unknown })._httpMessage;
+  return current instanceof ServerResponse && current.headersSent;
+}
+
+function brokenClientStatus(code: string | undefined): { status: string; message: string } {
+  switch (code) {
+    case "HPE_HEADER_OVERFLOW":
+      return {
+        status: "431 Request Header Fields Too Large",
+        message: "The request's head is larger than 16 KiB.",
+      };
+    case "ERR_HTTP_REQUEST_TIMEOUT":
+      return { status: "408 Request Timeout", message: "The request's head did not arrive in time." };
+    case "HPE_INVALID_VERSION":
+      return {
+        status: "505 HTTP Version Not Supported",
+        message: "Only HTTP/1.1 and HTTP/1.0 are served here.",
+      };
+    default:
+      return { status: "400 Bad Request", message: "The request is not valid HTTP/1.1." };
+  }
+}
+
+function json(refusal: Refusal, requestId: string): string {
+  const { code, message } = refusal;
+  return `${JSON.stringify({ error: { code, message, requestId } })}\n`;
+}
+
+function html(refusal: Refusal, requestId: string): string {
+  const links = refusal.links ?? [];
+  const list = links.length === 0 ? "" : `<ul>${links.map(listItem).join("")}</ul>`;
+  return `<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>${refusal.status} – OpenFaaS Cloud</title>
+<style>
+:root { color-scheme: light dark; font: 1rem/1.5 system-ui, sans-serif; }
+body { max-width: 40rem; margin: 15vh auto 2rem; padding: 0 1.25rem; }
+h1 { font-size: 1.1rem; font-weight: 600; opacity: .7; margin: 0; }
+p { font-size: 1.25rem; margin: .5rem 0 1.5rem; overflow-wrap: anywhere; }
+ul { padding-left: 1.25rem; }
+footer { margin-top: 2rem; font-size: .8rem; opacity: .6; }
+</style>
+</head>
+<body>
+<main>
+<h1>${refusal.status}</h1>
+<p>${escapeHtml(refusal.message)}</p>
+${list}
+</main>
+<footer>Request <code>${escapeHtml(requestId)}</code></footer>
+</body>
+</html>
+`;
+}
+
+function listItem({ href, text }: Link): string {
+  return `<li><a href="${escapeHtml(href)}">${escapeHtml(text)}</a></li>`;
+}
+
+function escapeHtml(text: string): string {
+  return text
+    .replaceAll("&", "&amp;")
+    .replaceAll("<", "&lt;")
+    .replaceAll(">", "&gt;")
+    .replaceAll('"', "&quot;")
+    .replaceAll("'", "&#39;");
+}

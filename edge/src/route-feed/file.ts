@@ -1,0 +1,139 @@
+import { mkdir, open, readdir, readFile, rename, rm } from "node:fs/promises";
+import { join } from "node:path";
+import { setImmediate as yieldToLoop } from "node:timers/promises";
+import { errorMessage } from "@openfaas-cloud/shared/known-error.ts";
+import type { Logger } from "../logger.ts";
+import type { RouteTable } from "../route-table.ts";
+import { parseStored } from "./route-feed.ts";
+
+const GENERATIONS = 3;
+const SAVE_DELAY_MS = 200;
+/** Large tables are saved less often, so that saving takes at most a tenth of the time. */
+const SAVE_REST_FACTOR = 10;
+const ROUTES_PER_TURN = 500;
+
+/**
+ * The last tables on disk, newest last, each a RouteSnapshot in a file of its own: `routes-<sequence>.json`. Saving is
+ * asynchronous and behind the serving of a table; a file appears whole or not at all.
+ */
+export class RouteFiles implements AsyncDisposable {
+  readonly #directory: string;
+  readonly #logger: Logger;
+  #sequence = 0;
+  #unsaved: RouteTable | undefined;
+  #timer: NodeJS.Timeout | undefined;
+  #saving: Promise<void> | undefined;
+  #restMs = SAVE_DELAY_MS;
+
+  constructor(directory: string, logger: Logger) {
+    this.#directory = directory;
+    this.#logger = logger;
+  }
+
+  /** The newest generation that is whole; a bad one is passed over, since any good table is better than none. */
+  async load(): Promise<RouteTable | undefined> {
+    await mkdir(this.#directory, { recursive: true });
+    for (const name of await readdir(this.#directory)) {
+      if (name.endsWith(".tmp")) await rm(join(this.#directory, name), { force: true });
+    }
+    const names = await this.#generations();
+    this.#sequence = sequenceOf(names.at(-1) ?? "") ?? 0;
+    for (const name of names.toReversed()) {
+      const table = await this.#read(name);
+      if (table !== undefined) return table;
+      this.#logger.error({ file: name }, "stored routes cannot be used, trying the generation before");
+    }
+    return undefined;
+  }
+
+  /** Has the table saved soon; of tables that follow each other quickly only the last is. */
+  keep(table: RouteTable): void {
+    this.#unsaved = table;
+    if (this.#saving === undefined) this.#timer ??= setTimeout(() => this.#start(), this.#restMs);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    while (this.#saving !== undefined || this.#unsaved !== undefined) {
+      if (this.#saving === undefined) this.#start();
+      await this.#saving;
+    }
+    clearTimeout(this.#timer);
+  }
+
+  #start(): void {
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    const table = this.#unsaved;
+    this.#unsaved = undefined;
+    if (table === undefined) return;
+    this.#saving = this.#save(table).finally(() => {
+      this.#saving = undefined;
+      if (this.#unsaved !== undefined) this.keep(this.#unsaved);
+    });
+  }
+
+  async #save(table: RouteTable): Promise<void> {
+    const startedMs = performance.now();
+    try {
+      await this.#write(table);
+      const stale = (await this.#generations()).slice(0, -GENERATIONS);
+      for (const name of stale) await rm(join(this.#directory, name), { force: true });
+    } catch (error) {
+      // Served all the same: a full disk must not stop traffic. The next change tries again.
+      this.#logger.error({ error: errorMessage(error) }, "routes could not be stored");
+    }
+    this.#restMs = Math.max(SAVE_DELAY_MS, (performance.now() - startedMs) * SAVE_REST_FACTOR);
+  }
+
+  async #write(table: RouteTable): Promise<void> {
+    this.#sequence += 1;
+    const name = `routes-${String(this.#sequence).padStart(12, "0")}.json`;
+    const temporary = join(this.#directory, `${name}.tmp`);
+    {
+      await using file = await open(temporary, "w", 0o600);
+      for (const text of serialised(table)) {
+        await file.appendFile(text);
+        await yieldToLoop();
+      }
+      await file.sync();
+    }
+    await rename(temporary, join(this.#directory, name));
+    await using directory = await open(this.#directory, "r");
+    await directory.sync();
+  }
+
+  async #read(name: string): Promise<RouteTable | undefined> {
+    try {
+      return parseStored(JSON.parse(await readFile(join(this.#directory, name), "utf8")));
+    } catch {
+      return undefined;
+    }
+  }
+
+  async #generations(): Promise<string[]> {
+    const names = await readdir(this.#directory);
+    return names.filter((name) => sequenceOf(name) !== undefined).toSorted();
+  }
+}
+
+function sequenceOf(name: string): number | undefined {
+  const match = /^routes-(\d{12})\.json$/.exec(name);
+  return match === null ? undefined : Number(match[1]);
+}
+
+/** A RouteSnapshot's text in pieces small enough to be made between two requests. */
+function* serialised(table: RouteTable): Iterable<string> {
+  const { epoch, version, checksum, settings } = table;
+  const head = JSON.stringify({ kind: "snapshot", epoch, version, checksum, forced: false, settings });
+  yield `${head.slice(0, -1)},"routes":[`;
+  let batch: string[] = [];
+  let separator = "";
+  for (const route of table.routes()) {
+    batch.push(JSON.stringify(route));
+    if (batch.length < ROUTES_PER_TURN) continue;
+    yield separator + batch.join(",");
+    separator = ",";
+    batch = [];
+  }
+  yield `${batch.length > 0 ? separator + batch.join(",") : ""}]}\n`;
+}

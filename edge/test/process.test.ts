@@ -1,0 +1,154 @@
+import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
+import { readdir, readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { ReadyMessage } from "@openfaas-cloud/shared/process-message.ts";
+import { expect, test } from "vitest";
+import { readConfig } from "../src/config.ts";
+import { CREDENTIAL, FeedServer, route } from "./support/feed-server.ts";
+import { call, rawClient, tempDirectory, until, upstream } from "./support/servers.ts";
+
+const MAIN = join(import.meta.dirname, "../src/main.ts");
+
+interface EdgeProcess extends AsyncDisposable {
+  readonly child: ChildProcess;
+  readonly ready: ReadyMessage;
+  readonly output: () => string;
+  readonly exited: Promise<number | null>;
+}
+
+async function startProcess(controlPlane: string, data: string): Promise<EdgeProcess> {
+  const child = spawn(process.execPath, [MAIN], {
+    env: {
+      EDGE_PORT: "0",
+      EDGE_DATA: data,
+      EDGE_DRAIN_MS: "5000",
+      CONTROL_PLANE_URL: controlPlane,
+      FEED_CREDENTIAL: CREDENTIAL,
+    },
+    stdio: ["ignore", "pipe", "inherit", "ipc"],
+  });
+  let output = "";
+  child.stdout?.on("data", (chunk: Buffer) => {
+    output += chunk.toString();
+  });
+  const exited = once(child, "exit").then(([code]) => code as number | null);
+  const [message] = await once(child, "message");
+  return {
+    child,
+    ready: ReadyMessage.parse(message),
+    output: () => output,
+    exited,
+    async [Symbol.asyncDispose]() {
+      child.kill("SIGKILL");
+      await exited;
+    },
+  };
+}
+
+function isReady({ ready }: EdgeProcess): Promise<boolean> {
+  return fetch(`http://127.0.0.1:${ready.adminPort}/readyz`).then(({ status }) => status === 200);
+}
+
+test("killed and started again with the control plane dead, an edge serves what it served (D14)", async () => {
+  await using data = await tempDirectory();
+  await using fn = await upstream();
+  await using feed = await new FeedServer([]).listen();
+  {
+    await using edge = await startProcess(feed.origin, data.path);
+    await until(() => isReady(edge), "a table");
+    const version = feed.change({ upserts: [route("alice/f", [fn.url])] });
+    await until(() => feed.applied.at(-1)?.version === version, "the change");
+    await until(async () => {
+      const newest = (await readdir(data.path))
+        .filter((name) => name.endsWith(".json"))
+        .toSorted()
+        .at(-1);
+      return newest !== undefined && (await readFile(join(data.path, newest), "utf8")).includes('"alice"');
+    }, "the change on disk");
+  }
+  const { origin } = feed;
+  await feed[Symbol.asyncDispose]();
+  await using edge = await startProcess(origin, data.path);
+  expect((await call(edge.ready.port, "alice.localhost", "/f")).status).toBe(200);
+  expect(await isReady(edge)).toBe(true);
+});
+
+test("asked to stop, it finishes what is under way, closes the connection with it, reports, and exits 0", async () => {
+  await using data = await tempDirectory();
+  let finish: (() => void) | undefined;
+  await using fn = await upstream((_request, response) => {
+    finish = () => response.end("finished");
+  });
+  await using feed = await new FeedServer([route("alice/f", [fn.url])]).listen();
+  await using edge = await startProcess(feed.origin, data.path);
+  await until(() => isReady(edge), "a table");
+  using client = rawClient(edge.ready.port, "GET /f HTTP/1.1\r\nHost: alice.localhost\r\n\r\n");
+  await until(() => finish !== undefined, "a request under way");
+  edge.child.kill("SIGTERM");
+  await until(async () => {
+    using late = rawClient(edge.ready.port, "");
+    return await once(late.socket, "connect").then(
+      () => false,
+      () => true,
+    );
+  }, "new connections to be refused");
+  finish?.();
+  await client.closed;
+  expect(client.text()).toMatch(/connection: close/i);
+  expect(client.text()).toContain("finished");
+  expect(await edge.exited).toBe(0);
+  expect(feed.usage.at(-1)?.functions[0]?.codes).toEqual({ "200": 1 });
+  const line = edge
+    .output()
+    .split("\n")
+    .find((candidate) => candidate.includes('"function":"f"'));
+  expect(JSON.parse(line ?? "{}")).toMatchObject({
+    method: "GET",
+    host: "alice.localhost",
+    path: "/f",
+    status: 200,
+  });
+});
+
+test("asked a second time, it exits at once", async () => {
+  await using data = await tempDirectory();
+  await using fn = await upstream(() => undefined);
+  await using feed = await new FeedServer([route("alice/f", [fn.url])]).listen();
+  await using edge = await startProcess(feed.origin, data.path);
+  await until(() => isReady(edge), "a table");
+  using _client = rawClient(edge.ready.port, "GET /f HTTP/1.1\r\nHost: alice.localhost\r\n\r\n");
+  await until(() => fn.requests.length === 1, "a request under way");
+  edge.child.kill("SIGTERM");
+  edge.child.kill("SIGINT");
+  expect(await edge.exited).toBe(1);
+});
+
+test("when its supervisor goes, it goes", async () => {
+  await using data = await tempDirectory();
+  await using feed = await new FeedServer([]).listen();
+  await using edge = await startProcess(feed.origin, data.path);
+  edge.child.disconnect();
+  expect(await edge.exited).toBe(0);
+});
+
+test("an unusable environment is told whole, without its values", () => {
+  const read = () =>
+    readConfig({
+      EDGE_PORT: "99999",
+      CONTROL_PLANE_URL: "http://x/path",
+      FEED_CREDENTIAL: "short",
+      EDGE_DATA: "/x",
+    });
+  expect(read).toThrow(/EDGE_PORT[\s\S]*CONTROL_PLANE_URL[\s\S]*FEED_CREDENTIAL/);
+  expect(read).not.toThrow(/short/);
+  const config = readConfig({
+    CONTROL_PLANE_URL: "http://127.0.0.1:1/",
+    FEED_CREDENTIAL: CREDENTIAL,
+    EDGE_DATA: "/x",
+    FUNCTIONS_DOMAIN: "Fn.Test",
+  });
+  expect(config).toMatchObject({ port: 8080, controlPlaneUrl: "http://127.0.0.1:1" });
+  expect(config.domains).toEqual({ functions: "fn.test", system: "fn.test" });
+  expect(JSON.stringify(config)).not.toContain(CREDENTIAL);
+});
