@@ -1,0 +1,34 @@
+import { Route, Routes } from "react-router";
+import { Layout } from "./components/layout.tsx";
+import { BuildLogPage } from "./pages/build-log.tsx";
+import { FunctionPage } from "./pages/function.tsx";
+import { FunctionsPage } from "./pages/functions.tsx";
+import { LogsPage } from "./pages/logs.tsx";
+import { NotFoundPage } from "./pages/not-found.tsx";
+import { RunPage } from "./pages/run.tsx";
+import { SignInPage } from "./pages/sign-in.tsx";
+import { Session } from "./session.tsx";
+
+/** Static segments win over `:owner`; owners cannot be named `runs` or `sign-in`. */
+export function App() {
+  return (
+    <Routes>
+      <Route path="sign-in" element={<SignInPage />} />
+      <Route
+        element={
+          <Session signedOut={<SignInPage />}>
+            <Layout />
+          </Session>
+        }
+      >
+        <Route index element={<FunctionsPage />} />
+        <Route path="runs/:id" element={<RunPage />} />
+        <Route path=":owner" element={<FunctionsPage />} />
+        <Route path=":owner/:function" element={<FunctionPage />} />
+        <Route path=":owner/:function/function-log" element={<LogsPage />} />
+        <Route path=":owner/:function/build-log" element={<BuildLogPage />} />
+        <Route path="*" element={<NotFoundPage />} />
+      </Route>
+    </Routes>
+  );
+}

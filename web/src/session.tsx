@@ -1,0 +1,41 @@
+import { useQuery, useQueryClient } from "@tanstack/react-query";
+import { createContext, type ReactNode, use, useEffect } from "react";
+import { Unreachable } from "./components/unreachable.tsx";
+import { useConnection } from "./connection.ts";
+import { type Person, useTRPC } from "./trpc.ts";
+
+const PersonContext = createContext<Person | undefined>(undefined);
+
+/** Renders its children for the person who is signed in, and `signedOut` where nobody is. */
+export function Session({ signedOut, children }: { signedOut: ReactNode; children: ReactNode }) {
+  const queryClient = useQueryClient();
+  const trpc = useTRPC();
+  const connection = useConnection();
+  const session = useQuery(
+    trpc.session.current.queryOptions(undefined, {
+      refetchInterval: connection.kind === "lost" ? 3_000 : 60_000,
+    }),
+  );
+  const person = session.data;
+
+  useEffect(() => {
+    if (person !== null) return;
+    // What one person saw is not kept for the next.
+    const kept = JSON.stringify(trpc.session.current.queryKey());
+    queryClient.removeQueries({ predicate: (query) => JSON.stringify(query.queryKey) !== kept });
+  }, [person, queryClient, trpc]);
+
+  if (person === undefined)
+    return session.isError ? (
+      <Unreachable error={session.error} retry={() => void session.refetch()} />
+    ) : null;
+  if (person === null) return signedOut;
+  return <PersonContext value={person}>{children}</PersonContext>;
+}
+
+/** Only below `Session`. */
+export function usePerson(): Person {
+  const person = use(PersonContext);
+  if (person === undefined) throw new Error("usePerson was called outside Session");
+  return person;
+}

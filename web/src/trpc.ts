@@ -1,0 +1,43 @@
+import type { AppRouter } from "@openfaas-cloud/control-plane/router.ts";
+import {
+  createTRPCClient,
+  httpBatchLink,
+  httpSubscriptionLink,
+  splitLink,
+  TRPCClientError,
+} from "@trpc/client";
+import { createTRPCContext, type inferOutput, type TRPCOptionsProxy } from "@trpc/tanstack-react-query";
+
+import type { Connection } from "./connection.ts";
+
+const url = "/api/trpc";
+
+export const { TRPCProvider, useTRPC, useTRPCClient } = createTRPCContext<AppRouter>();
+
+export function createClient(connection: Connection) {
+  return createTRPCClient<AppRouter>({
+    links: [
+      splitLink({
+        condition: (operation) => operation.type === "subscription",
+        true: httpSubscriptionLink({ url }),
+        false: httpBatchLink({ url, fetch: connection.fetch, maxItems: 20, maxURLLength: 4000 }),
+      }),
+    ],
+  });
+}
+
+/** The code a procedure refused with; `undefined` where no answer came at all. */
+export function refusalCode(error: unknown): string | undefined {
+  return error instanceof TRPCClientError ? (error as TRPCClientError<AppRouter>).data?.code : undefined;
+}
+
+type Api = TRPCOptionsProxy<AppRouter>;
+
+export type Person = NonNullable<inferOutput<Api["session"]["current"]>>;
+export type Platform = inferOutput<Api["platform"]["about"]>;
+export type FunctionSummary = inferOutput<Api["functions"]["list"]>[number];
+export type FunctionDetail = inferOutput<Api["functions"]["get"]>;
+export type FunctionUsage = inferOutput<Api["functions"]["usage"]>;
+export type RunSummary = inferOutput<Api["runs"]["list"]>["runs"][number];
+export type RunDetail = inferOutput<Api["runs"]["get"]>;
+export type Stage = RunDetail["stages"][number];
