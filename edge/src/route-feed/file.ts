@@ -7,7 +7,8 @@ import type { RouteTable } from "../route-table.ts";
 import { parseStored } from "./route-feed.ts";
 
 const GENERATIONS = 3;
-const SAVE_DELAY_MS = 200;
+/** Between the end of one save and the start of the next. */
+const LEAST_REST_MS = 200;
 /** Large tables are saved less often, so that saving takes at most a tenth of the time. */
 const SAVE_REST_FACTOR = 10;
 const ROUTES_PER_TURN = 500;
@@ -23,7 +24,7 @@ export class RouteFiles implements AsyncDisposable {
   #unsaved: RouteTable | undefined;
   #timer: NodeJS.Timeout | undefined;
   #saving: Promise<void> | undefined;
-  #restMs = SAVE_DELAY_MS;
+  #nextSaveAt = 0;
 
   constructor(directory: string, logger: Logger) {
     this.#directory = directory;
@@ -46,10 +47,13 @@ export class RouteFiles implements AsyncDisposable {
     return undefined;
   }
 
-  /** Has the table saved soon; of tables that follow each other quickly only the last is. */
+  /** Has the table saved: at once after a rest, since until then a crash goes back to the table before; else the last of those that come during it. */
   keep(table: RouteTable): void {
     this.#unsaved = table;
-    if (this.#saving === undefined) this.#timer ??= setTimeout(() => this.#start(), this.#restMs);
+    if (this.#saving !== undefined) return;
+    const restMs = this.#nextSaveAt - performance.now();
+    if (restMs <= 0) this.#start();
+    else this.#timer ??= setTimeout(() => this.#start(), restMs);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -82,7 +86,8 @@ export class RouteFiles implements AsyncDisposable {
       // Served all the same: a full disk must not stop traffic. The next change tries again.
       this.#logger.error({ error: errorMessage(error) }, "routes could not be stored");
     }
-    this.#restMs = Math.max(SAVE_DELAY_MS, (performance.now() - startedMs) * SAVE_REST_FACTOR);
+    const endedMs = performance.now();
+    this.#nextSaveAt = endedMs + Math.max(LEAST_REST_MS, (endedMs - startedMs) * SAVE_REST_FACTOR);
   }
 
   async #write(table: RouteTable): Promise<void> {
