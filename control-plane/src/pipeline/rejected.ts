@@ -1,0 +1,27 @@
+import { KnownError } from "@openfaas-cloud/shared/known-error.ts";
+
+/** Why a run ended without success when its author has to change something. Each is a row of the README's table. */
+export type RejectedKind =
+  | "source-missing"
+  | "source-too-large"
+  | "source-refused"
+  | "stack-file-missing"
+  | "stack-file-invalid"
+  | "language-unsupported"
+  | "handler-invalid"
+  | "secret-missing"
+  | "name-taken"
+  | "superseded"
+  | "build-failed"
+  | "build-timeout"
+  | "function-unhealthy";
+
+/** The author of the push must change something; the same commit would fail again. */
+export class Rejected extends KnownError<RejectedKind> {}
+
+/** Nothing is wrong with the commit: the platform or something it depends on could not do its part. A new try may succeed. */
+export class Retryable extends KnownError<"platform-unavailable"> {
+  constructor(message: string, options?: { readonly cause?: unknown }) {
+    super("platform-unavailable", message, options);
+  }
+}

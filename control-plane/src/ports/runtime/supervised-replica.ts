@@ -1,0 +1,265 @@
+import { randomUUID } from "node:crypto";
+import { closeSync, constants, openSync } from "node:fs";
+import { errorMessage } from "@openfaas-cloud/shared/known-error.ts";
+import type { Upstream } from "@openfaas-cloud/shared/route.ts";
+import { listeningPorts } from "../../sandbox/process-table.ts";
+import type { Command, Sandbox } from "../../sandbox/sandbox.ts";
+import { describeEnding, type SandboxedProcess } from "../../sandbox/sandboxed-process.ts";
+import { pause, type Sight, untilHealthy } from "./health.ts";
+import { isPortFree, type PortLeases } from "./port-lease.ts";
+import type { RevisionFiles, StoredReplica } from "./revision-files.ts";
+import type { Replica, ReplicaState, RevisionSpec } from "./runtime.ts";
+import type { Spool } from "./spool.ts";
+
+export interface BackOff {
+  readonly firstMs: number;
+  readonly longestMs: number;
+  /** Up for so long, the next end counts as the first one again. */
+  readonly forgottenAfterMs: number;
+}
+
+export interface ReplicaOptions {
+  readonly number: number;
+  readonly spec: RevisionSpec;
+  readonly files: RevisionFiles;
+  readonly sandbox: Sandbox;
+  readonly ports: PortLeases;
+  readonly spool: Spool;
+  readonly backOff: BackOff;
+  readonly healthDeadlineMs: number;
+  /** The replica's command but for what changes from start to start. */
+  readonly command: (port: number) => Omit<Command, "id" | "output" | "statusFile">;
+  readonly onChange: () => void;
+}
+
+/**
+ * Keeps one replica running: starts it, waits until it is healthy, notices its end, starts it again with back-off. It keeps
+ * its port, so that the upstream stays what it is.
+ */
+export class SupervisedReplica {
+  readonly #options: ReplicaOptions;
+  readonly #stopping = new AbortController();
+  readonly #supervision: Promise<void>;
+  #port: number;
+  #process: SandboxedProcess | undefined;
+  #state: ReplicaState = "starting";
+  #restarts: number;
+  #wasReady: boolean;
+  #lastExit: string | undefined;
+  #sight: Sight = { kind: "silent" };
+
+  private constructor(
+    options: ReplicaOptions,
+    found: Pick<StoredReplica, "port" | "restarts" | "ready" | "wasReady"> & {
+      readonly process: SandboxedProcess | undefined;
+    },
+  ) {
+    this.#options = options;
+    this.#port = found.port;
+    this.#restarts = found.restarts;
+    this.#wasReady = found.wasReady;
+    this.#process = found.process;
+    if (found.ready && found.process !== undefined) this.#state = "ready";
+    this.#supervision = this.#supervise();
+  }
+
+  /** Starts a replica, or goes on with the one that a former platform started. */
+  static async open(options: ReplicaOptions): Promise<SupervisedReplica> {
+    const stored = options.files.readReplica(options.number);
+    if (stored === undefined) {
+      const port = await options.ports.lease();
+      return new SupervisedReplica(options, {
+        port,
+        restarts: 0,
+        ready: false,
+        wasReady: false,
+        process: undefined,
+      });
+    }
+    options.ports.take(stored.port);
+    const process = stored.process === undefined ? undefined : options.sandbox.adopt(stored.process);
+    const restarts = stored.restarts + (process === undefined ? 1 : 0);
+    return new SupervisedReplica(options, { ...stored, restarts, process });
+  }
+
+  get replica(): Replica {
+    return {
+      id: this.#upstream.id,
+      state: this.#state,
+      restarts: this.#restarts,
+      lastExit: this.#lastExit,
+      upstream: this.#upstream,
+    };
+  }
+
+  get #upstream(): Upstream {
+    const { number, spec } = this.#options;
+    return { id: `${spec.function}-${number}`, url: `http://127.0.0.1:${this.#port}` };
+  }
+
+  /** Ends the replica with all its processes; it is not started again. */
+  async stop(graceMs: number): Promise<void> {
+    this.#stopping.abort();
+    const process = this.#process;
+    if (process !== undefined) {
+      process.terminate();
+      const grace = new AbortController();
+      await Promise.race([process.ended, pause(graceMs, grace.signal)]);
+      grace.abort();
+      await process.kill();
+    }
+    await this.#supervision;
+    this.#options.ports.release(this.#port);
+  }
+
+  /** Lets go of it: it goes on running. */
+  async leave(): Promise<void> {
+    this.#stopping.abort();
+    await this.#supervision;
+  }
+
+  /** Why it is not healthy, in words for the function's author. */
+  diagnose(): string {
+    this.#options.spool.drain();
+    const lines = this.#options.spool.lastLines.last(5);
+    return `${this.#symptom()}${lines.length === 0 ? "" : `\nIts last output:\n${lines.join("\n")}`}`;
+  }
+
+  #symptom(): string {
+    if (this.#lastExit !== undefined) {
+      const ended = this.#lastExit
+        .replace(/^exit code (\d+)$/, "it exited with code $1")
+        .replace(/^killed/, "it was killed");
+      return `${ended} (restarted ${this.#restarts} times)`;
+    }
+    const { spec } = this.#options;
+    if (this.#sight.kind === "status")
+      return `its health path ${spec.healthPath} answered ${this.#sight.code}`;
+    const others = [...(listeningPorts(this.#process?.pids() ?? []) ?? [])].filter(
+      (port) => port !== this.#port,
+    );
+    if (others.length > 0)
+      return `it listens on port ${others.join(", ")} but was told ${this.#port} in PORT`;
+    if (this.#sight.kind === "foreign")
+      return `another process of the machine answers on its port ${this.#port}`;
+    return `it did not answer ${spec.healthPath} on port ${this.#port}, which it was told in PORT`;
+  }
+
+  async #supervise(): Promise<void> {
+    const { signal } = this.#stopping;
+    let soon = 0;
+    while (!signal.aborted) {
+      const startedAt = Date.now();
+      await this.#run();
+      if (signal.aborted) return;
+      soon = Date.now() - startedAt > this.#options.backOff.forgottenAfterMs ? 0 : soon;
+      await this.#backOff(soon++);
+    }
+  }
+
+  async #run(): Promise<void> {
+    try {
+      this.#process ??= this.#launch();
+    } catch (error) {
+      this.#lastExit = `could not be started: ${errorMessage(error)}`;
+      return;
+    }
+    await this.#watch(this.#process);
+  }
+
+  #launch(): SandboxedProcess {
+    const { files, number, sandbox, command } = this.#options;
+    const fd = openSync(
+      files.spoolOf(number),
+      constants.O_WRONLY | constants.O_APPEND | constants.O_CREAT,
+      0o600,
+    );
+    try {
+      const process = sandbox.start({
+        ...command(this.#port),
+        id: randomUUID(),
+        output: { kind: "file", fd },
+        statusFile: files.statusOf(number),
+      });
+      this.#store(process, false);
+      return process;
+    } finally {
+      closeSync(fd);
+    }
+  }
+
+  /** Until the process has ended. One that does not become healthy in time is ended. */
+  async #watch(process: SandboxedProcess): Promise<void> {
+    const over = new AbortController();
+    const signal = AbortSignal.any([over.signal, this.#stopping.signal]);
+    const becoming = this.#state === "ready" ? Promise.resolve() : this.#becomeHealthy(process, signal);
+    const left = new Promise<void>((resolve) =>
+      signal.addEventListener("abort", () => resolve(), { once: true }),
+    );
+    const ending = await Promise.race([process.ended, left]);
+    over.abort();
+    await becoming;
+    if (ending === undefined || this.#stopping.signal.aborted) return;
+    this.#process = undefined;
+    this.#lastExit = describeEnding(ending);
+    this.#options.spool.finish();
+  }
+
+  async #becomeHealthy(process: SandboxedProcess, signal: AbortSignal): Promise<void> {
+    const { spec, healthDeadlineMs } = this.#options;
+    await pause(spec.healthInitialDelayMs, signal);
+    // The first time it is `start` that gives up, and tells its caller why.
+    const overdue = `it did not answer ${spec.healthPath} within ${healthDeadlineMs / 1000} s`;
+    const deadline = this.#wasReady
+      ? setTimeout(() => void process.kill(overdue), healthDeadlineMs)
+      : undefined;
+    const target = { process, port: this.#port, path: spec.healthPath };
+    await untilHealthy(target, {
+      signal,
+      onSight: (sight) => {
+        this.#sight = sight;
+        if (sight.kind === "healthy") this.#becomeReady(process);
+      },
+    });
+    clearTimeout(deadline);
+  }
+
+  #becomeReady(process: SandboxedProcess): void {
+    this.#wasReady = true;
+    this.#store(process, true);
+    this.#enter("ready");
+  }
+
+  async #backOff(ends: number): Promise<void> {
+    const { firstMs, longestMs } = this.#options.backOff;
+    this.#restarts++;
+    this.#store(undefined, false);
+    this.#enter("backing-off");
+    await pause(Math.min(firstMs * 2 ** ends, longestMs), this.#stopping.signal);
+    if (this.#stopping.signal.aborted) return;
+    // Nobody was told of the port before it was ready: one that somebody else took can be given up.
+    if (!this.#wasReady && !(await isPortFree(this.#port))) {
+      this.#options.ports.release(this.#port);
+      this.#port = await this.#options.ports.lease();
+    }
+    this.#sight = { kind: "silent" };
+    this.#enter("starting");
+  }
+
+  #store(process: SandboxedProcess | undefined, ready: boolean): void {
+    this.#options.files.writeReplica(this.#options.number, {
+      port: this.#port,
+      restarts: this.#restarts,
+      ready,
+      wasReady: this.#wasReady,
+      ...(process === undefined
+        ? {}
+        : { process: { ...process.record, kind: "function", cgroup: [...process.record.cgroup] } }),
+    });
+  }
+
+  #enter(state: ReplicaState): void {
+    this.#state = state;
+    this.#options.onChange();
+  }
+}

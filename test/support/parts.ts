@@ -1,0 +1,37 @@
+import { existsSync } from "node:fs";
+import { describe, test } from "vitest";
+import { findOnPath } from "../../control-plane/src/sandbox/find-on-path.ts";
+
+/** Something of the machine that a test needs and that not every machine has. */
+export type Part = "bubblewrap" | "python3" | "go" | "npm" | "chromium" | "proc";
+
+const PROGRAMS: Readonly<Record<Exclude<Part, "proc">, string>> = {
+  bubblewrap: "bwrap",
+  python3: "python3",
+  go: "go",
+  npm: "npm",
+  chromium: "chromium",
+};
+
+/**
+ * `describe` for tests that need these parts: skipped with a line that names what is missing, or failing where
+ * REQUIRE_ALL_PARTS=1 says that this machine has everything.
+ */
+export function part(...needed: readonly Part[]): (title: string, define: () => void) => void {
+  const missing = needed.filter((each) => !isHere(each));
+  return (title, define) => {
+    if (missing.length === 0) {
+      describe(title, define);
+    } else if (process.env["REQUIRE_ALL_PARTS"] === "1") {
+      test(`${title}: needs ${missing.join(", ")}`, () => {
+        throw new Error(`this machine has no ${missing.join(", ")}`);
+      });
+    } else {
+      describe.skip(`${title} [skipped: this machine has no ${missing.join(", ")}]`, define);
+    }
+  };
+}
+
+function isHere(each: Part): boolean {
+  return each === "proc" ? existsSync("/proc/self/stat") : findOnPath(PROGRAMS[each]) !== undefined;
+}
