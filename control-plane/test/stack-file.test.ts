@@ -1,0 +1,308 @@
+import { mkdir, mkdtemp, rm, symlink, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { describe, expect, test } from "vitest";
+import { parseStackFile, readStackFile, requireHandler } from "../src/pipeline/stack-file.ts";
+
+const MiB = 1024 * 1024;
+/** What faas-cli would replace by a variable of its own environment. */
+const VARIABLE = "$" + "{HOME}";
+
+/** A stack file of one function with further lines below it. */
+function stack(...lines: readonly string[]): string {
+  return [
+    "version: 1.0",
+    "provider:",
+    "  name: openfaas",
+    "functions:",
+    "  hello:",
+    "    lang: node22",
+    "    handler: ./hello",
+    ...lines.map((line) => `    ${line}`),
+    "",
+  ].join("\n");
+}
+
+function parseHello(...lines: readonly string[]) {
+  const { functions, ignored } = parseStackFile(stack(...lines));
+  return { spec: functions[0], ignored };
+}
+
+describe("a stack file", () => {
+  test("says what the platform's defaults do not", () => {
+    expect(parseHello()).toEqual({
+      spec: {
+        name: "hello",
+        lang: "node22",
+        handler: "hello",
+        environment: {},
+        secrets: [],
+        labels: {},
+        annotations: {},
+        buildArgs: {},
+        memoryLimitBytes: 128 * MiB,
+        replicas: 1,
+        healthPath: "/",
+        healthInitialDelayMs: 0,
+        access: "public",
+      },
+      ignored: [],
+    });
+  });
+
+  test("is honoured in every key the platform knows", () => {
+    const { spec, ignored } = parseHello(
+      "environment: { MODE: fast, N: 0010, ON: true, F: 1.0, EMPTY: }",
+      "secrets: [api-key, api-key, other]",
+      "labels: { com.openfaas.scale.min: 3, team: blue }",
+      "annotations:",
+      "  com.openfaas.health.http.path: /healthz",
+      "  com.openfaas.health.http.initialDelay: 1m1.5s",
+      "  com.openfaas.cloud.auth: members",
+      "build_args: { GO111MODULE: on }",
+      "limits: { memory: 256Mi }",
+    );
+    expect(ignored).toEqual([]);
+    expect(spec).toMatchObject({
+      environment: { MODE: "fast", N: "0010", ON: "true", F: "1.0", EMPTY: "" },
+      secrets: ["api-key", "other"],
+      labels: { "com.openfaas.scale.min": "3", team: "blue" },
+      replicas: 3,
+      healthPath: "/healthz",
+      healthInitialDelayMs: 61_500,
+      access: "members",
+      buildArgs: { GO111MODULE: "on" },
+      memoryLimitBytes: 256 * MiB,
+    });
+  });
+
+  test("reports every key that has no effect, with its reason", () => {
+    const text = stack(
+      "image: x",
+      "registry_auth: x",
+      "fprocess: x",
+      "skip_build: true",
+      "constraints: [a]",
+      "environment_file: [a.yml]",
+      "requests: { memory: 1Mi }",
+      "readonly_root_filesystem: false",
+      "build_options: [dev]",
+      "namespace: x",
+      "limits: { cpu: 100m }",
+      "made_up: 1",
+      `environment: { A: '${VARIABLE}' }`,
+      "labels: { com.openfaas.scale.zero: true, com.openfaas.cloud.git-owner: mallory }",
+      "annotations: { topic: t, schedule: '* * * * *' }",
+    );
+    const { functions, ignored } = parseStackFile(
+      `${text}configuration: { templates: [], copy: [x], other: 1 }\nextra: 1\n`.replace(
+        "name: openfaas",
+        "name: openfaas\n  gateway: http://x\n  network: y\n  more: z",
+      ),
+    );
+    expect(ignored.map(({ key }) => key.replace(/^functions\.hello\./, "")).toSorted()).toEqual(
+      [
+        "annotations.schedule",
+        "annotations.topic",
+        "build_options",
+        "configuration.copy",
+        "configuration.other",
+        "configuration.templates",
+        "constraints",
+        "environment.A",
+        "environment_file",
+        "extra",
+        "fprocess",
+        "image",
+        "labels.com.openfaas.cloud.git-owner",
+        "labels.com.openfaas.scale.zero",
+        "limits.cpu",
+        "made_up",
+        "namespace",
+        "provider.gateway",
+        "provider.more",
+        "provider.network",
+        "readonly_root_filesystem",
+        "registry_auth",
+        "requests",
+        "skip_build",
+      ].toSorted(),
+    );
+    for (const { reason } of ignored) expect(reason).not.toBe("");
+    expect(functions[0]?.environment).toEqual({ A: VARIABLE });
+    expect(functions[0]?.labels).toEqual({ "com.openfaas.scale.zero": "true" });
+    expect(functions[0]?.annotations).toEqual({ topic: "t", schedule: "* * * * *" });
+  });
+
+  test.each([
+    ["128Mi", 128 * MiB],
+    ["30m", 30 * MiB],
+    ["0.5Gi", 512 * MiB],
+    ["64MB", 64 * MiB],
+    ["128M", 128_000_000],
+    ["134217728", 128 * MiB],
+    ["64Gi", 1024 * MiB],
+  ])("limits memory to %s", (text, bytes) => {
+    expect(parseHello(`limits: { memory: ${text} }`).spec?.memoryLimitBytes).toBe(bytes);
+  });
+
+  test("gets the most there is where it asks for more, and is told", () => {
+    const { spec, ignored } = parseHello(
+      "limits: { memory: 64Gi }",
+      "labels: { com.openfaas.scale.min: 500 }",
+    );
+    expect(spec).toMatchObject({ memoryLimitBytes: 1024 * MiB, replicas: 10 });
+    expect(ignored).toHaveLength(2);
+  });
+
+  test("may share values by anchors and merge keys", () => {
+    const text = `
+provider: { name: faas }
+base: &base
+  lang: node22
+  environment: &env { A: 1 }
+functions:
+  one: { <<: *base, handler: one }
+  two: { <<: *base, handler: two, environment: { B: 2 } }
+`;
+    const { functions, ignored } = parseStackFile(text);
+    expect(functions.map(({ environment }) => environment)).toEqual([{ A: "1" }, { B: "2" }]);
+    expect(ignored.map(({ key }) => key)).toEqual(["base"]);
+  });
+
+  test.each([
+    ["./a/./b//", "a/b"],
+    ["a b", "a b"],
+    [".", ""],
+  ])("takes the handler %s", (handler, normal) => {
+    const text = stack().replace("./hello", JSON.stringify(handler));
+    expect(parseStackFile(text).functions[0]?.handler).toBe(normal);
+  });
+
+  test.each(["/etc", "../x", "a/../../b", "a\\b", "a\0b", "", "a/.GIT/b"])(
+    "refuses the handler %j",
+    (handler) => {
+      const text = stack().replace("./hello", JSON.stringify(handler));
+      expect(() => parseStackFile(text)).toThrow(/^stack\.yml, line 7: .*handler/);
+    },
+  );
+
+  const other = (name: string) => `${stack()}  ${name}: { lang: node22, handler: x }\n`;
+  test.each<[string, string, RegExp]>([
+    ["nothing", "", /it is empty/],
+    ["a list", "- a", /line 1: the stack file must be a map/],
+    ["broken YAML", "provider: [\n", /line \d/],
+    ["no provider", "functions: { a: { lang: a, handler: a } }", /provider is missing/],
+    ["another provider", stack().replace("openfaas", "lambda"), /line 3: provider.name must be openfaas/],
+    ["another version", stack().replace("1.0", "2.0"), /line 1: version/],
+    ["no functions", "provider: { name: openfaas }\nfunctions:\n", /at least one function/],
+    ["a bad function name", other("Hello"), /line 8: the function's name "Hello"/],
+    ["two functions of one name", other("hello"), /"hello" stands twice, on lines 5 and 8/],
+    ["a duplicate key in what is ignored", stack("requests: { a: 1, a: 2 }"), /"a" stands twice/],
+    ["no lang", stack().replace("    lang: node22\n", ""), /line 5: functions.hello.lang is missing/],
+    [
+      "no handler",
+      stack().replace("    handler: ./hello\n", ""),
+      /line 5: functions.hello.handler is missing/,
+    ],
+    ["an odd lang", stack().replace("node22", "../x"), /line 6/],
+    ["two documents", `${stack()}---\na: 1\n`, /one document/],
+    ["a tag", stack("environment: { A: !!binary aGk= }"), /line 8: the tag/],
+    [
+      "an unknown access",
+      stack("annotations: { com.openfaas.cloud.auth: everyone }"),
+      /must be one of public/,
+    ],
+    ["a bad secret name", stack("secrets: ['../x']"), /line 8: the secret's name/],
+    ["secrets that are no list", stack("secrets: { a: b }"), /must be a list/],
+    ["a bad quantity", stack("limits: { memory: lots }"), /must be a size/],
+    ["too little memory", stack("limits: { memory: 1k }"), /must be a size/],
+    ["a bad environment name", stack("environment: { 'A=B': c }"), /line 8.*"A=B"/],
+    ["a map as a value", stack("environment: { A: { b: c } }"), /must be a single value/],
+    [
+      "a bad delay",
+      stack("annotations: { com.openfaas.health.http.initialDelay: soon }"),
+      /must be a duration/,
+    ],
+    ["a bad health path", stack("annotations: { com.openfaas.health.http.path: healthz }"), /begins with/],
+    ["no replicas", stack("labels: { com.openfaas.scale.min: 0 }"), /from 1 to 10/],
+    ["an alias of nothing", stack("environment: *nothing"), /line 8/],
+    [
+      "too many functions",
+      `${stack()}${Array.from({ length: 100 }, (_, i) => `  f${i}: {lang: a, handler: a}\n`).join("")}`,
+      /101 functions/,
+    ],
+    ["more than 256 KiB", `${stack()}# ${"x".repeat(256 * 1024)}`, /larger than 256 KiB/],
+    ["a nested bomb", `a: ${"[".repeat(40)}${"]".repeat(40)}\n${stack()}`, /deeper than 32/],
+    ["a very deep nest", `a: ${"[".repeat(200_000)}`, /line 1: .*deeper than 32/],
+    ["a very deep nest of lists", "- ".repeat(100_000), /line 1: .*deeper than 32/],
+    [
+      "a deep nest by indentation",
+      Array.from({ length: 600 }, (_, i) => `${" ".repeat(i)}a:\n`).join(""),
+      /deeper than 32/,
+    ],
+    ["thirty thousand keys", Array.from({ length: 30_000 }, (_, i) => `${i}:\n`).join(""), /20000 values/],
+    [
+      "nine levels of nine aliases",
+      `a0: &a0 [x]\n${Array.from({ length: 9 }, (_, i) => `a${i + 1}: &a${i + 1} [${Array(9).fill(`*a${i}`).join(",")}]\n`).join("")}${stack()}`,
+      /alias/,
+    ],
+    [
+      "a hundred and one aliases",
+      `a: &a x\nb: [${Array(101).fill("*a").join(",")}]\n${stack()}`,
+      /100 aliases/,
+    ],
+    [
+      "__proto__ as a key",
+      stack("__proto__: { lang: x }").replace("lang: node22", "x: 1"),
+      /lang is missing/,
+    ],
+  ])("is refused with %s", (_what, text, message) => {
+    expect(() => parseStackFile(text)).toThrow(message);
+    expect(() => parseStackFile(text)).toThrow(expect.objectContaining({ kind: "stack-file-invalid" }));
+  });
+});
+
+describe("in a checked-out repository", () => {
+  async function folder() {
+    const dir = await mkdtemp(join(tmpdir(), "stack-file-"));
+    return { dir, [Symbol.asyncDispose]: () => rm(dir, { recursive: true, force: true }) };
+  }
+
+  test("the stack file is stack.yml, or stack.yaml", async () => {
+    await using source = await folder();
+    const { dir } = source;
+    await expect(readStackFile({ dir, symlinks: [] })).rejects.toMatchObject({ kind: "stack-file-missing" });
+    await writeFile(join(dir, "stack.yaml"), stack());
+    expect((await readStackFile({ dir, symlinks: [] })).functions).toHaveLength(1);
+    await writeFile(join(dir, "stack.yml"), "");
+    await expect(readStackFile({ dir, symlinks: [] })).rejects.toMatchObject({ kind: "stack-file-invalid" });
+  });
+
+  test("a stack file that is a symbolic link is refused", async () => {
+    await using source = await folder();
+    await symlink("/etc/passwd", join(source.dir, "stack.yml"));
+    await expect(readStackFile({ dir: source.dir, symlinks: [] })).rejects.toThrow("plain file");
+  });
+
+  test("a handler must be a folder that no symbolic link leads to", async () => {
+    await using source = await folder();
+    const { dir } = source;
+    await mkdir(join(dir, "real", "inner"), { recursive: true });
+    await writeFile(join(dir, "file"), "");
+    await symlink("real", join(dir, "link"));
+    const check = (handler: string) =>
+      requireHandler({ dir, symlinks: ["link"] }, { name: "hello" as never, handler });
+    await expect(check("real/inner")).resolves.toBeUndefined();
+    await expect(check("")).resolves.toBeUndefined();
+    for (const [handler, message] of [
+      ["link", "symbolic link"],
+      ["link/inner", "symbolic link"],
+      ["file", "must be a folder"],
+      ["missing", "does not exist"],
+    ] as const) {
+      await expect(check(handler)).rejects.toThrow(message);
+      await expect(check(handler)).rejects.toMatchObject({ kind: "handler-invalid" });
+    }
+  });
+});
