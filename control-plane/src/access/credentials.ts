@@ -1,0 +1,107 @@
+import { randomBytes } from "node:crypto";
+import { newId, sha256 } from "../ids.ts";
+import type { Store } from "../ports/store/store.ts";
+
+const LINK_LIFETIME_MS = 60 * 60 * 1000;
+/** `last_used_at` is written this often at most: every fetch of every clone would be a commit otherwise. */
+const LAST_USED_STEP_MS = 60_000;
+
+export interface KnownPerson {
+  readonly subject: string;
+  readonly name: string;
+}
+
+/** Keeps a token of the person; the same token again is fine. Only its hash is kept. */
+export async function ensureAccessToken(
+  store: Store,
+  person: KnownPerson,
+  name: string,
+  token: string,
+): Promise<void> {
+  await store
+    .insertInto("access_tokens")
+    .values({
+      id: newId(),
+      subject: person.subject,
+      name,
+      hash: sha256(token),
+      created_at: Date.now(),
+      expires_at: null,
+      last_used_at: null,
+    })
+    .onConflict((conflict) => conflict.column("hash").doUpdateSet({ subject: person.subject }))
+    .execute();
+}
+
+/** Whose token this is; `undefined` where it is unknown or has expired. */
+export async function personOfToken(store: Store, token: string): Promise<KnownPerson | undefined> {
+  const now = Date.now();
+  const row = await store
+    .selectFrom("access_tokens")
+    .innerJoin("people", "people.subject", "access_tokens.subject")
+    .select(["people.subject", "people.name", "access_tokens.id", "last_used_at", "expires_at"])
+    .where("hash", "=", sha256(token))
+    .executeTakeFirst();
+  if (!row || (row.expires_at !== null && row.expires_at <= now)) return undefined;
+  if ((row.last_used_at ?? 0) < now - LAST_USED_STEP_MS) {
+    await store.updateTable("access_tokens").set({ last_used_at: now }).where("id", "=", row.id).execute();
+  }
+  return { subject: row.subject, name: row.name };
+}
+
+/** A code that signs the person in, once, within the hour. */
+export async function makeSignInCode(store: Store, subject: string): Promise<string> {
+  const code = randomBytes(32).toString("base64url");
+  await store
+    .insertInto("sign_in_links")
+    .values({ hash: sha256(code), subject, expires_at: Date.now() + LINK_LIFETIME_MS, used_at: null })
+    .execute();
+  return code;
+}
+
+/** Spends the code. @returns the person, or `undefined` for a code that is unknown, spent or too old. */
+export async function spendSignInCode(store: Store, code: string): Promise<KnownPerson | undefined> {
+  const now = Date.now();
+  const spent = await store
+    .updateTable("sign_in_links")
+    .set({ used_at: now })
+    .where("hash", "=", sha256(code))
+    .where("used_at", "is", null)
+    .where("expires_at", ">", now)
+    .returning("subject")
+    .executeTakeFirst();
+  if (!spent) return undefined;
+  return store
+    .selectFrom("people")
+    .select(["subject", "name"])
+    .where("subject", "=", spent.subject)
+    .executeTakeFirst();
+}
+
+export async function revokeSession(store: Store, session: { jti: string; exp: number }): Promise<void> {
+  await store.deleteFrom("revoked_sessions").where("expires_at", "<", Date.now()).execute();
+  await store
+    .insertInto("revoked_sessions")
+    .values({ jti: session.jti, expires_at: session.exp * 1000 })
+    .onConflict((conflict) => conflict.doNothing())
+    .execute();
+}
+
+export async function isRevoked(store: Store, jti: string): Promise<boolean> {
+  const row = await store
+    .selectFrom("revoked_sessions")
+    .select("jti")
+    .where("jti", "=", jti)
+    .executeTakeFirst();
+  return row !== undefined;
+}
+
+/** Ids of sessions that were ended before their time, for the edges. */
+export async function revokedSessions(store: Store): Promise<string[]> {
+  const rows = await store
+    .selectFrom("revoked_sessions")
+    .select("jti")
+    .where("expires_at", ">", Date.now())
+    .execute();
+  return rows.map((row) => row.jti);
+}

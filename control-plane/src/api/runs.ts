@@ -1,0 +1,204 @@
+import { TRPCError, tracked } from "@trpc/server";
+import { z } from "zod";
+import type { Queue, Run } from "../ports/queue/queue.ts";
+import type { StageRow } from "../ports/store/schema.ts";
+import type { Store } from "../ports/store/store.ts";
+import { toLogPageView } from "./logs.ts";
+import { type ApiPorts, procedure, requireOwner, router, type SignedIn } from "./procedure.ts";
+import type { RunDetail, RunSummary, StageView } from "./views.ts";
+
+const RunRef = z.object({ id: z.string().max(40) });
+const TERMINAL: ReadonlySet<Run["state"]> = new Set(["succeeded", "failed", "superseded", "cancelled"]);
+const STAGE_ORDER: readonly StageRow["name"][] = ["checkout", "plan", "build", "deploy", "publish", "prune"];
+
+type NamedRun = Run & { slug: string; repository: string };
+
+export const runsRouter = router({
+  list: procedure
+    .input(
+      z.object({
+        owner: z.string().max(63).optional(),
+        repository: z.string().max(100).optional(),
+        limit: z.int().min(1).max(100).default(20),
+        before: z.string().max(40).optional(),
+      }),
+    )
+    .query(async ({ ctx, input }): Promise<{ runs: RunSummary[]; next: string | undefined }> => {
+      const owners = input.owner === undefined ? ctx.person.owners : [requireOwner(ctx.person, input.owner)];
+      if (owners.length === 0) return { runs: [], next: undefined };
+      let query = selectRuns(ctx.ports.store)
+        .where(
+          "runs.owner_id",
+          "in",
+          owners.map(({ id }) => id),
+        )
+        .orderBy("runs.id", "desc")
+        .limit(input.limit + 1);
+      if (input.repository !== undefined) query = query.where("repositories.name", "=", input.repository);
+      if (input.before !== undefined) query = query.where("runs.id", "<", input.before);
+      const rows = await query.execute();
+      const page = rows.slice(0, input.limit);
+      return { runs: page.map(summary), next: rows.length > input.limit ? page.at(-1)?.id : undefined };
+    }),
+
+  get: procedure
+    .input(RunRef)
+    .query(
+      async ({ ctx, input }): Promise<RunDetail> =>
+        detail(await requireRun(ctx.person, input.id, ctx.ports.store), ctx.ports),
+    ),
+
+  ofCommit: procedure
+    .input(
+      z.object({ owner: z.string().max(63), repository: z.string().max(100), commit: z.string().max(64) }),
+    )
+    .query(async ({ ctx, input }): Promise<{ id: string }> => {
+      const owner = requireOwner(ctx.person, input.owner);
+      const run = await selectRuns(ctx.ports.store)
+        .where("runs.owner_id", "=", owner.id)
+        .where("repositories.name", "=", input.repository)
+        .where("runs.commit_sha", "=", input.commit)
+        .orderBy("runs.id", "desc")
+        .executeTakeFirst();
+      if (!run) throw new TRPCError({ code: "NOT_FOUND", message: "No run of this commit is known." });
+      return { id: run.id };
+    }),
+
+  follow: procedure.input(RunRef).subscription(async function* ({ ctx, input, signal }) {
+    const { ports } = ctx;
+    await requireRun(ctx.person, input.id, ports.store);
+    for await (const _ of ports.feed.changesOf(input.id, signal ?? new AbortController().signal)) {
+      const run = await requireRun(ctx.person, input.id, ports.store);
+      yield await detail(run, ports);
+      if (TERMINAL.has(run.state)) return;
+    }
+  }),
+
+  log: procedure
+    .input(RunRef.extend({ lastEventId: z.string().max(100).nullish() }))
+    .subscription(async function* ({ ctx, input, signal }) {
+      await requireRun(ctx.person, input.id, ctx.ports.store);
+      const pages = ctx.ports.logs.follow(
+        { kind: "run", runId: input.id },
+        {
+          ...(input.lastEventId ? { cursor: input.lastEventId } : {}),
+          signal: signal ?? new AbortController().signal,
+        },
+      );
+      for await (const page of pages) yield tracked(page.cursor, toLogPageView(page));
+    }),
+
+  cancel: procedure.input(RunRef).mutation(async ({ ctx, input }) => {
+    const run = await requireRun(ctx.person, input.id, ctx.ports.store);
+    const stopped = await ctx.ports.queue.stop(run.id, {
+      state: "cancelled",
+      kind: "cancelled",
+      reason: `Cancelled by ${ctx.person.name}. What was live stays live.`,
+    });
+    if (!stopped) throw new TRPCError({ code: "CONFLICT", message: `This run has ended: ${run.state}.` });
+    await ctx.ports.audit.append({
+      actor: ctx.person.subject,
+      action: "run.cancel",
+      object: `${run.slug}/${run.repository}@${run.commit_sha}`,
+      result: "asked to stop",
+    });
+  }),
+
+  redeploy: procedure.input(RunRef).mutation(async ({ ctx, input }): Promise<{ id: string }> => {
+    const run = await requireRun(ctx.person, input.id, ctx.ports.store);
+    const { id } = await redeploy(run, ctx.person.subject, ctx.ports.queue);
+    await ctx.ports.audit.append({
+      actor: ctx.person.subject,
+      action: "run.redeploy",
+      object: `${run.slug}/${run.repository}@${run.commit_sha}`,
+      result: `run ${id}`,
+    });
+    return { id };
+  }),
+});
+
+function redeploy(run: Run, subject: string, queue: Queue): Promise<Run> {
+  const { owner_id, repository_id, branch, commit_sha, message, author } = run;
+  return queue.enqueue({
+    trigger: "redeploy",
+    owner_id,
+    repository_id,
+    branch,
+    // The branch is where it is; a redeploy moves nothing.
+    before_sha: commit_sha,
+    commit_sha,
+    message,
+    author,
+    person: subject,
+  });
+}
+
+function selectRuns(store: Store) {
+  return store
+    .selectFrom("runs")
+    .innerJoin("owners", "owners.id", "runs.owner_id")
+    .innerJoin("repositories", "repositories.id", "runs.repository_id")
+    .selectAll("runs")
+    .select(["owners.slug", "repositories.name as repository"]);
+}
+
+/** The run, where its owner is one of the person's. A foreign one and a missing one look the same. */
+async function requireRun(person: SignedIn, id: string, store: Store): Promise<NamedRun> {
+  const run = await selectRuns(store).where("runs.id", "=", id).executeTakeFirst();
+  if (!run || !person.owners.some((owner) => owner.id === run.owner_id)) {
+    throw new TRPCError({ code: "NOT_FOUND", message: "There is no such run that you may see." });
+  }
+  return run;
+}
+
+function summary(run: NamedRun): RunSummary {
+  return {
+    id: run.id,
+    owner: run.slug,
+    repository: run.repository,
+    branch: run.branch,
+    commit: run.commit_sha,
+    message: run.message,
+    author: run.author,
+    trigger: run.trigger,
+    state: run.state,
+    reason: run.reason ?? undefined,
+    createdAt: run.created_at,
+    startedAt: run.started_at ?? undefined,
+    finishedAt: run.finished_at ?? undefined,
+  };
+}
+
+async function detail(run: NamedRun, ports: ApiPorts): Promise<RunDetail> {
+  const stages = await ports.store.selectFrom("stages").selectAll().where("run_id", "=", run.id).execute();
+  const functions = await ports.store
+    .selectFrom("functions")
+    .select("name")
+    .where("run_id", "=", run.id)
+    .orderBy("name")
+    .execute();
+  return {
+    ...summary(run),
+    stages: stages.toSorted(byOrder).map(stageView),
+    functions: functions.map(({ name }) => ({ name, url: ports.urls.function(run.slug, name) })),
+    ahead: run.state === "queued" ? await ports.queue.ahead(run) : undefined,
+    ignoredKeys: JSON.parse(run.ignored_keys) as RunDetail["ignoredKeys"],
+  };
+}
+
+function byOrder(a: StageRow, b: StageRow): number {
+  return (
+    STAGE_ORDER.indexOf(a.name) - STAGE_ORDER.indexOf(b.name) || a.function.localeCompare(b.function, "en")
+  );
+}
+
+function stageView(row: StageRow): StageView {
+  return {
+    name: row.name,
+    function: row.function === "" ? undefined : row.function,
+    state: row.state,
+    startedAt: row.started_at,
+    finishedAt: row.finished_at ?? undefined,
+    detail: row.detail ?? undefined,
+  };
+}

@@ -1,0 +1,142 @@
+/** What the dashboard is shown: plain data, times in milliseconds since the epoch. */
+
+export type FunctionState =
+  /** Every wanted replica answers. */
+  | "live"
+  /** Some replica answers, another is being started again. */
+  | "degraded"
+  /** No replica answers at the moment; the platform is starting them. */
+  | "down";
+
+export interface FunctionSummary {
+  readonly id: string;
+  readonly owner: string;
+  readonly name: string;
+  readonly url: string;
+  readonly state: FunctionState;
+  readonly replicas: { readonly ready: number; readonly wanted: number };
+  readonly repository: string;
+  readonly branch: string;
+  readonly commit: string;
+  readonly deployedAt: number;
+  /** Answers of the last 24 hours, whatever their code. */
+  readonly invocations: number;
+}
+
+export interface FunctionDetail extends FunctionSummary {
+  readonly language: string;
+  readonly access: "public" | "signed-in" | "members";
+  readonly artifact: string;
+  readonly revision: string;
+  readonly memoryLimitBytes: number;
+  /** Names only. */
+  readonly environment: readonly string[];
+  readonly secrets: readonly string[];
+  readonly labels: Readonly<Record<string, string>>;
+  readonly annotations: Readonly<Record<string, string>>;
+  readonly cloneUrl: string;
+  readonly commitMessage: string;
+  readonly commitAuthor: string;
+  readonly runId: string;
+  readonly replicaList: readonly ReplicaView[];
+}
+
+export interface ReplicaView {
+  readonly id: string;
+  readonly state: "starting" | "ready" | "backing-off";
+  readonly restarts: number;
+  readonly lastExit: string | undefined;
+}
+
+export interface UsageWindow {
+  /** Answers 200 to 399. */
+  readonly success: number;
+  readonly failure: number;
+  /** Milliseconds, read off the histogram; `undefined` where nothing was invoked. */
+  readonly p50Ms: number | undefined;
+  readonly p95Ms: number | undefined;
+}
+
+export interface FunctionUsage {
+  readonly hour: UsageWindow;
+  readonly day: UsageWindow;
+  /** Oldest first; one for each five minutes of the last hour and each hour of the last day. */
+  readonly lastHour: readonly UsageBar[];
+  readonly lastDay: readonly UsageBar[];
+}
+
+export interface UsageBar {
+  readonly from: number;
+  readonly success: number;
+  readonly failure: number;
+}
+
+export type RunState = "queued" | "running" | "succeeded" | "failed" | "superseded" | "cancelled";
+
+export interface RunSummary {
+  readonly id: string;
+  readonly owner: string;
+  readonly repository: string;
+  readonly branch: string;
+  readonly commit: string;
+  readonly message: string;
+  readonly author: string;
+  readonly trigger: "push" | "redeploy";
+  readonly state: RunState;
+  /** Why it ended so, in a sentence; `undefined` while it has not ended or where it succeeded. */
+  readonly reason: string | undefined;
+  readonly createdAt: number;
+  readonly startedAt: number | undefined;
+  readonly finishedAt: number | undefined;
+}
+
+export type StageName = "checkout" | "plan" | "build" | "deploy" | "publish" | "prune";
+export type StageState = "running" | "succeeded" | "failed" | "skipped";
+
+export interface StageView {
+  readonly name: StageName;
+  /** The function it worked on; `undefined` for stages of the whole run. */
+  readonly function: string | undefined;
+  readonly state: StageState;
+  readonly startedAt: number;
+  readonly finishedAt: number | undefined;
+  /** What came of it or went wrong, in a sentence. */
+  readonly detail: string | undefined;
+}
+
+export interface RunDetail extends RunSummary {
+  readonly stages: readonly StageView[];
+  /** Functions of this commit that are live now. */
+  readonly functions: readonly { readonly name: string; readonly url: string }[];
+  /** Runs before this one in the queue, where it is queued. */
+  readonly ahead: number | undefined;
+  /** Keys of the stack file that have no effect here, each with its reason. */
+  readonly ignoredKeys: readonly { readonly key: string; readonly reason: string }[];
+}
+
+export interface LogLineView {
+  readonly at: number;
+  readonly source: string;
+  /** Sanitised: no control characters, no escape sequences. */
+  readonly text: string;
+}
+
+export interface LogPageView {
+  readonly lines: readonly LogLineView[];
+  readonly cursor: string;
+  readonly ended: boolean;
+}
+
+export interface Person {
+  readonly name: string;
+  readonly owners: readonly string[];
+}
+
+export interface Platform {
+  /** `http://system.localhost:8080` */
+  readonly systemUrl: string;
+  /** `http://system.localhost:8080/git`, before `/<owner>/<repository>.git` */
+  readonly gitBaseUrl: string;
+  readonly isolation: { readonly sandboxed: boolean; readonly text: string };
+  readonly languages: readonly { readonly name: string; readonly problem: string | undefined }[];
+}

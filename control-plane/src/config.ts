@@ -1,0 +1,66 @@
+import { availableParallelism } from "node:os";
+import { isAbsolute } from "node:path";
+import { integer, port, readEnv, type Secret, secret } from "@openfaas-cloud/shared/env.ts";
+import { OwnerSlug } from "@openfaas-cloud/shared/names.ts";
+import { z } from "zod";
+
+export interface ControlPlaneConfig {
+  readonly host: string;
+  readonly port: number;
+  readonly adminHost: string;
+  readonly adminPort: number;
+  readonly dataDir: string;
+  readonly feedCredential: Secret;
+  /** Scheme, functions domain and port as the world sees them: `http://localhost:8080`. */
+  readonly publicUrl: string;
+  /** The owner that whoever started the platform acts for, and the token that person pushes with. */
+  readonly local: { readonly owner: OwnerSlug; readonly token: Secret };
+  readonly logLevel: string;
+  readonly concurrentRuns: number;
+  readonly parallelFunctions: number;
+  readonly runTimeoutMs: number;
+  readonly buildTimeoutMs: number;
+  readonly healthTimeoutMs: number;
+  readonly maxMemoryBytes: number;
+}
+
+const Environment = z.object({
+  CONTROL_PLANE_HOST: z.string().default("127.0.0.1"),
+  CONTROL_PLANE_PORT: port.default(0),
+  CONTROL_PLANE_ADMIN_HOST: z.string().default("127.0.0.1"),
+  CONTROL_PLANE_ADMIN_PORT: port.default(0),
+  CONTROL_PLANE_DATA: z.string().refine(isAbsolute, "must be an absolute path"),
+  FEED_CREDENTIAL: secret,
+  PUBLIC_URL: z.url({ protocol: /^https?$/ }),
+  LOCAL_OWNER: OwnerSlug,
+  LOCAL_TOKEN: secret,
+  LOG_LEVEL: z.enum(["fatal", "error", "warn", "info", "debug", "trace"]).default("info"),
+  CONTROL_PLANE_CONCURRENT_RUNS: integer.default(2),
+  CONTROL_PLANE_PARALLEL_FUNCTIONS: integer.default(Math.max(2, availableParallelism())),
+  CONTROL_PLANE_RUN_TIMEOUT_MS: integer.default(30 * 60_000),
+  CONTROL_PLANE_BUILD_TIMEOUT_MS: integer.default(10 * 60_000),
+  CONTROL_PLANE_HEALTH_TIMEOUT_MS: integer.default(30_000),
+  CONTROL_PLANE_MAX_MEMORY_BYTES: integer.default(1024 * 1024 * 1024),
+});
+
+/** @throws KnownError `config-invalid` with every variable that does not do. */
+export function readConfig(environment: Readonly<Record<string, string | undefined>>): ControlPlaneConfig {
+  const env = readEnv(Environment, environment);
+  return {
+    host: env.CONTROL_PLANE_HOST,
+    port: env.CONTROL_PLANE_PORT,
+    adminHost: env.CONTROL_PLANE_ADMIN_HOST,
+    adminPort: env.CONTROL_PLANE_ADMIN_PORT,
+    dataDir: env.CONTROL_PLANE_DATA,
+    feedCredential: env.FEED_CREDENTIAL,
+    publicUrl: env.PUBLIC_URL,
+    local: { owner: env.LOCAL_OWNER, token: env.LOCAL_TOKEN },
+    logLevel: env.LOG_LEVEL,
+    concurrentRuns: env.CONTROL_PLANE_CONCURRENT_RUNS,
+    parallelFunctions: env.CONTROL_PLANE_PARALLEL_FUNCTIONS,
+    runTimeoutMs: env.CONTROL_PLANE_RUN_TIMEOUT_MS,
+    buildTimeoutMs: env.CONTROL_PLANE_BUILD_TIMEOUT_MS,
+    healthTimeoutMs: env.CONTROL_PLANE_HEALTH_TIMEOUT_MS,
+    maxMemoryBytes: env.CONTROL_PLANE_MAX_MEMORY_BYTES,
+  };
+}

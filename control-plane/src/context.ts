@@ -1,0 +1,245 @@
+import { randomBytes, randomUUID } from "node:crypto";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { KnownError } from "@openfaas-cloud/shared/known-error.ts";
+import type { OwnerSlug } from "@openfaas-cloud/shared/names.ts";
+import { ensureAccessToken, makeSignInCode, revokedSessions } from "./access/credentials.ts";
+import { ensureKeyFile } from "./access/key-file.ts";
+import { openSessionTokens } from "./access/session-token.ts";
+import { openAdminServer } from "./admin-server.ts";
+import type { ControlPlaneConfig } from "./config.ts";
+import type { Logger } from "./logger.ts";
+import { executeRun } from "./pipeline/execute-run.ts";
+import { openReporter } from "./pipeline/reporter.ts";
+import { restore } from "./pipeline/restore.ts";
+import { Retirement } from "./pipeline/retirement.ts";
+import { RunFeed } from "./pipeline/run-feed.ts";
+import { Worker } from "./pipeline/worker.ts";
+import { openStoreAuditSink } from "./ports/audit-sink/store.ts";
+import { openProcessBuilder } from "./ports/builder/process.ts";
+import { openFsLogStore } from "./ports/log-store/fs.ts";
+import { openSqlQueue } from "./ports/queue/sql.ts";
+import { openProcessRuntime } from "./ports/runtime/process.ts";
+import type { Isolation } from "./ports/runtime/runtime.ts";
+import { openEmbeddedSecretStore } from "./ports/secret-store/embedded.ts";
+import { openEmbeddedSourceHost } from "./ports/source-host/embedded.ts";
+import { listDeployed } from "./ports/store/functions.ts";
+import { countOwners, ensureMember, ensureOwner } from "./ports/store/owners.ts";
+import { openSqliteStore } from "./ports/store/sqlite.ts";
+import type { Store } from "./ports/store/store.ts";
+import { openEdgeUsage } from "./ports/usage-source/edge.ts";
+import { followRuntime, liveRoutes } from "./routes/follow-runtime.ts";
+import { RoutePublisher } from "./routes/route-publisher.ts";
+import { openSandbox } from "./sandbox/sandbox.ts";
+import { openServer } from "./server.ts";
+import { openToolchains } from "./templates/toolchains.ts";
+import { Urls } from "./urls.ts";
+import { openPushGate } from "./webhooks/receive.ts";
+
+const WEB_DIR = fileURLToPath(new URL("../../web/dist", import.meta.url));
+/** How long functions may take to start again before the platform answers without those that have not. */
+const RESTORE_MS = 15_000;
+const STOP_GRACE_MS = 5_000;
+
+export interface ControlPlane extends AsyncDisposable {
+  readonly port: number;
+  readonly adminPort: number;
+  /** A link that signs the local person in to the dashboard, once. */
+  signInLink(): Promise<string>;
+  status(): Promise<{
+    readonly deployed: number;
+    readonly exampleUrl: string | null;
+    readonly isolation: string;
+  }>;
+}
+
+/**
+ * The composition root: config → a control plane that answers. It owns what it opens; disposing it gives runs under way
+ * back to the queue, ends every function, and closes everything in the reverse order.
+ * @throws KnownError `sandbox-missing` where more than one owner would be served without a sandbox.
+ */
+export async function openControlPlane(config: ControlPlaneConfig, logger: Logger): Promise<ControlPlane> {
+  await using opened = new AsyncDisposableStack();
+  const { dataDir } = config;
+  const urls = new Urls(config.publicUrl);
+  const feed = new RunFeed();
+
+  const store = opened.adopt(await openSqliteStore(join(dataDir, "control-plane.sqlite")), (it) =>
+    it.destroy(),
+  );
+  const logs = opened.use(await openFsLogStore({ dataDir: join(dataDir, "logs") }));
+  const queue = openSqlQueue({ store, feed });
+  const usage = openEdgeUsage(store);
+  const audit = openStoreAuditSink(store);
+  const secrets = openEmbeddedSecretStore(
+    store,
+    await ensureKeyFile(join(dataDir, "keys", "secrets.key"), () => randomBytes(32)),
+  );
+  const sessions = await openSessionTokens(join(dataDir, "keys", "session.json"), urls.systemHost);
+
+  const sandbox = await openSandbox({ dataDir });
+  const toolchains = await openToolchains();
+  const builder = opened.use(
+    await openProcessBuilder({ dataDir, sandbox, toolchains, deadlineMs: config.buildTimeoutMs }),
+  );
+  const runtime = opened.use(
+    await openProcessRuntime({
+      dataDir,
+      sandbox,
+      toolchains,
+      logs,
+      healthDeadlineMs: config.healthTimeoutMs,
+    }),
+  );
+
+  const person = await openLocalAccess(store, config, runtime.isolation);
+  const restoring = new AbortController();
+  opened.defer(() => restoring.abort());
+  await Promise.race([
+    restore({ store, runtime, secrets, logs, logger }, restoring.signal),
+    new Promise((resolve) => setTimeout(resolve, RESTORE_MS).unref()),
+  ]);
+
+  const routes = await RoutePublisher.open(
+    await openVersions(store),
+    {
+      keys: [...sessions.keys],
+      revoked: await revokedSessions(store),
+      listOwners: (await countOwners(store)) === 1,
+    },
+    await liveRoutes(store, runtime),
+  );
+
+  const gate = openPushGate({ store, queue, feed, logs, audit, urls });
+  const sourceHost = opened.use(
+    await openEmbeddedSourceHost({
+      dataDir,
+      gate,
+      onError: (error) => logger.error({ err: error }, "the embedded source host failed in the background"),
+    }),
+  );
+
+  const api = {
+    store,
+    queue,
+    feed,
+    logs,
+    builder,
+    runtime,
+    usage,
+    secrets,
+    audit,
+    sessions,
+    routes,
+    urls,
+    logger,
+  };
+  const server = opened.adopt(
+    await openServer({
+      api,
+      handleGit: (request, response) => sourceHost.handle(request, response),
+      feedCredential: config.feedCredential,
+      webDir: WEB_DIR,
+    }),
+    (it) => it.close(),
+  );
+  const admin = opened.adopt(openAdminServer({ queue, routes }), (it) => it.close());
+
+  opened.defer(() => runtime.stopAll({ graceMs: STOP_GRACE_MS }));
+  // Disposed before the functions end, so that edges keep the routes as they were and not as a stopping platform has them.
+  opened.use(followRuntime({ store, runtime, routes, logger }));
+  const retirement = opened.use(new Retirement(runtime, logger));
+  const runPorts = {
+    ...api,
+    sourceHost,
+    retirement,
+    reporter: openReporter({ sourceHost, audit, urls, logger }),
+    workDir: join(dataDir, "checkouts"),
+    parallelFunctions: config.parallelFunctions,
+    runTimeoutMs: config.runTimeoutMs,
+    maxMemoryBytes: config.maxMemoryBytes,
+  };
+  const worker = new Worker({
+    queue,
+    feed,
+    logger,
+    concurrency: config.concurrentRuns,
+    execute: (run, holder, signal) => executeRun(run, holder, runPorts, signal),
+  });
+  opened.use(worker);
+  // The file is this process's alone, so whoever held a lease on a run in it is gone.
+  await queue.reclaim(worker.holder);
+
+  await server.listen({ host: config.host, port: config.port });
+  await admin.listen({ host: config.adminHost, port: config.adminPort });
+  const close = opened.move();
+  return {
+    port: portOf(server.server.address()),
+    adminPort: portOf(admin.server.address()),
+    signInLink: async () => urls.signIn(await makeSignInCode(store, person.subject)),
+    status: () => status(store, config.local.owner, runtime.isolation, urls),
+    [Symbol.asyncDispose]: () => close.disposeAsync(),
+  };
+}
+
+/** The local owner, the person who started the platform, and the token that person pushes with. */
+async function openLocalAccess(store: Store, config: ControlPlaneConfig, isolation: Isolation) {
+  const { owner: slug, token } = config.local;
+  const owner = await ensureOwner(store, {
+    sourceHost: "embedded",
+    sourceOwnerId: slug,
+    login: slug,
+    slug,
+  });
+  if (isolation.kind === "none" && (await countOwners(store)) > 1) {
+    throw new KnownError(
+      "sandbox-missing",
+      `Without a sandbox the platform serves one owner only, and this data folder has several. ${isolation.reason}`,
+    );
+  }
+  const person = { subject: `local:${slug}`, name: slug };
+  await ensureMember(store, person, owner.id);
+  await ensureAccessToken(store, person, "start command", token.reveal());
+  return person;
+}
+
+async function openVersions(store: Store) {
+  const read = async (key: string) =>
+    (await store.selectFrom("meta").select("value").where("key", "=", key).executeTakeFirst())?.value;
+  const write = async (key: string, value: string) => {
+    await store
+      .insertInto("meta")
+      .values({ key, value })
+      .onConflict((conflict) => conflict.column("key").doUpdateSet({ value }))
+      .execute();
+  };
+  let epoch = await read("route_epoch");
+  if (epoch === undefined) {
+    epoch = randomUUID();
+    await write("route_epoch", epoch);
+  }
+  return {
+    epoch,
+    next: Number((await read("route_version")) ?? 1),
+    reserve: (next: number) => write("route_version", String(next)),
+  };
+}
+
+async function status(store: Store, owner: OwnerSlug, isolation: Isolation, urls: Urls) {
+  const deployed = await listDeployed(store);
+  const example =
+    deployed.find(({ slug, repository }) => slug === owner && repository === "example") ?? deployed[0];
+  return {
+    deployed: deployed.length,
+    exampleUrl: example ? urls.function(example.slug, example.name) : null,
+    isolation:
+      isolation.kind === "sandboxed"
+        ? `builds and functions run in a sandbox (${isolation.by})`
+        : `one owner only, since there is no sandbox: ${isolation.reason}`,
+  };
+}
+
+function portOf(address: ReturnType<import("node:net").Server["address"]>): number {
+  if (address === null || typeof address === "string") throw new Error("not listening on a TCP port");
+  return address.port;
+}

@@ -1,0 +1,93 @@
+import type { Logger } from "../logger.ts";
+import type { Builder } from "../ports/builder/builder.ts";
+import type { LogStore } from "../ports/log-store/log-store.ts";
+import type { RepositoryRef, SourceHost } from "../ports/source-host/source-host.ts";
+import type { Store } from "../ports/store/store.ts";
+
+/** Revisions of a live function whose artifacts are kept, the live one among them. */
+const KEPT_REVISIONS = 3;
+/** Ended runs of a repository that are kept, with their logs. */
+const KEPT_RUNS = 200;
+/** Runs forgotten at a time, so that the store is never held up for long. */
+const MOST_AT_ONCE = 100;
+
+/**
+ * Gives disk back: artifacts that neither serve nor served recently, and the history of a repository beyond its last
+ * runs, with the commits that were kept for them. What it leaves in one round it takes in the next.
+ */
+export async function collect(
+  repository: RepositoryRef,
+  ports: {
+    readonly store: Store;
+    readonly sourceHost: SourceHost;
+    readonly builder: Builder;
+    readonly logs: LogStore;
+    readonly logger: Logger;
+  },
+): Promise<void> {
+  try {
+    await forgetRevisions(ports.store);
+    const kept = await ports.store.selectFrom("revisions").select("artifact_reference").execute();
+    await ports.builder.collect(new Set(kept.map((row) => row.artifact_reference)));
+    await forgetRuns(repository.repositoryId, ports.store, ports.logs);
+    await ports.sourceHost.tidy(repository, () => commitsOfRuns(repository.repositoryId, ports.store));
+  } catch (error) {
+    ports.logger.error(
+      { err: error },
+      "old artifacts and runs could not be removed; the next run tries again",
+    );
+  }
+}
+
+async function commitsOfRuns(repositoryId: string, store: Store): Promise<ReadonlySet<string>> {
+  const runs = await store
+    .selectFrom("runs")
+    .select("commit_sha")
+    .where("repository_id", "=", repositoryId)
+    .execute();
+  return new Set(runs.map((run) => run.commit_sha));
+}
+
+async function forgetRevisions(store: Store): Promise<void> {
+  await store
+    .deleteFrom("revisions")
+    .where("id", "not in", (select) =>
+      select
+        .selectFrom("functions")
+        .select("active_revision_id")
+        .where("active_revision_id", "is not", null)
+        .$castTo<{ active_revision_id: string }>(),
+    )
+    .where((where) =>
+      where(
+        where
+          .selectFrom("revisions as newer")
+          .select((select) => select.fn.countAll<number>().as("count"))
+          .whereRef("newer.function_id", "=", "revisions.function_id")
+          .whereRef("newer.created_at", ">", "revisions.created_at"),
+        ">=",
+        KEPT_REVISIONS,
+      ),
+    )
+    .execute();
+}
+
+async function forgetRuns(repositoryId: string, store: Store, logs: LogStore): Promise<void> {
+  const old = await store
+    .selectFrom("runs")
+    .select("id")
+    .where("repository_id", "=", repositoryId)
+    .where("finished_at", "is not", null)
+    .where("id", "not in", (select) => select.selectFrom("functions").select("run_id"))
+    .orderBy("id", "desc")
+    .offset(KEPT_RUNS)
+    .limit(MOST_AT_ONCE)
+    .execute();
+  if (old.length === 0) return;
+  const ids = old.map(({ id }) => id);
+  for (const runId of ids) await logs.remove({ kind: "run", runId });
+  await store.transaction().execute(async (transaction) => {
+    await transaction.deleteFrom("stages").where("run_id", "in", ids).execute();
+    await transaction.deleteFrom("runs").where("id", "in", ids).execute();
+  });
+}

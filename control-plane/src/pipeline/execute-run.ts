@@ -1,0 +1,184 @@
+import { setTimeout as delay } from "node:timers/promises";
+import { errorMessage, KnownError } from "@openfaas-cloud/shared/known-error.ts";
+import {
+  BranchName,
+  CommitSha,
+  OwnerSlug,
+  RepositoryName,
+  shortCommit,
+} from "@openfaas-cloud/shared/names.ts";
+import type { Logger } from "../logger.ts";
+import type { LogSink, LogStore } from "../ports/log-store/log-store.ts";
+import type { Queue, Run, RunEnd, StopReason } from "../ports/queue/queue.ts";
+import type { RepositoryRef } from "../ports/source-host/source-host.ts";
+import { listDeployed } from "../ports/store/functions.ts";
+import type { Urls } from "../urls.ts";
+import { collect } from "./collect.ts";
+import { type PipelinePorts, runPipeline } from "./pipeline.ts";
+import { Rejected, Retryable } from "./rejected.ts";
+import type { Reporter } from "./reporter.ts";
+import type { RunFeed } from "./run-feed.ts";
+import type { IgnoredKey } from "./stack-file.ts";
+import { StageFrame } from "./stage.ts";
+
+/** Waits between the tries of a run that the platform itself could not bring to its end. */
+const RETRY_AFTER_MS = [1_000, 5_000, 15_000];
+
+/** Why a run's signal aborts when somebody asked for its end. */
+export class RunStopped extends Error {
+  readonly end: StopReason;
+
+  constructor(end: StopReason) {
+    super(end.reason);
+    this.end = end;
+  }
+}
+
+/** Why every run's signal aborts when the platform stops on purpose: they go back to the queue. */
+export class PlatformStopping extends Error {}
+
+export interface RunPorts extends PipelinePorts {
+  readonly queue: Queue;
+  readonly feed: RunFeed;
+  readonly logs: LogStore;
+  readonly reporter: Reporter;
+  readonly urls: Urls;
+  readonly logger: Logger;
+  readonly runTimeoutMs: number;
+}
+
+/**
+ * Takes a claimed run to its one terminal state: log, pipeline, outcome, reports. Never rejects.
+ * `holder` is who has the lease; once that is lost nothing is written any more.
+ */
+export async function executeRun(
+  run: Run,
+  holder: string,
+  ports: RunPorts,
+  stop: AbortSignal,
+): Promise<void> {
+  const { queue, logs, reporter, logger } = ports;
+  const stream = { kind: "run", runId: run.id } as const;
+  try {
+    const log = logs.open(stream);
+    const repository = await repositoryOf(run, ports);
+    greet(run, repository, log);
+    reporter.started(run, repository);
+    const end = await outcome(run, repository, log, ports, stop);
+    if (end === "released") {
+      log.write("platform", "The platform is stopping; this run goes on after its next start.\n");
+      await queue.release(run.id, holder);
+      return;
+    }
+    await sayEnd(run, repository, end, log, ports);
+    if (!(await queue.finish(run.id, holder, end))) return;
+    await logs.end(stream);
+    if (end.state === "succeeded") await settle(run, repository, ports);
+    await reporter.ended(run, repository, end);
+    await collect(repository, ports);
+  } catch (error) {
+    // The store or the log failed: the lease runs out and the run is taken up again.
+    logger.error({ err: error, run: run.id }, "a run could not be brought to its end");
+  }
+}
+
+async function outcome(
+  run: Run,
+  repository: RepositoryRef,
+  log: LogSink,
+  ports: RunPorts,
+  stop: AbortSignal,
+): Promise<RunEnd | "released"> {
+  const deadline = AbortSignal.timeout(ports.runTimeoutMs);
+  const signal = AbortSignal.any([stop, deadline]);
+  for (let attempt = 0; ; attempt++) {
+    try {
+      await using frame = new StageFrame({ ...ports, run, signal, log });
+      await runPipeline(frame, repository, ports, (ignored) => recordIgnoredKeys(run, ignored, ports));
+      return { state: "succeeded" };
+    } catch (error) {
+      if (stop.aborted) return stop.reason instanceof RunStopped ? stop.reason.end : "released";
+      if (deadline.aborted) return timedOut(ports.runTimeoutMs);
+      const waitMs = error instanceof Retryable ? RETRY_AFTER_MS[attempt] : undefined;
+      if (waitMs === undefined) return failed(run, error, ports.logger);
+      log.write("platform", `${errorMessage(error)} Trying again in ${waitMs / 1000} s.\n`);
+      await delay(waitMs, undefined, { signal }).catch(() => undefined);
+    }
+  }
+}
+
+function timedOut(runTimeoutMs: number): RunEnd {
+  return {
+    state: "failed",
+    kind: "run-timeout",
+    reason: `The run took longer than ${Math.round(runTimeoutMs / 60_000)} minutes and was stopped. What was live stays live.`,
+  };
+}
+
+function failed(run: Run, error: unknown, logger: Logger): RunEnd {
+  if (error instanceof Rejected) return { state: "failed", kind: error.kind, reason: error.message };
+  if (error instanceof KnownError) {
+    return { state: "failed", kind: error.kind, reason: `${error.message} What was live stays live.` };
+  }
+  logger.error({ err: error, run: run.id }, "a run ended by an error that was not foreseen");
+  return {
+    state: "failed",
+    kind: "internal",
+    reason: `An error of the platform ended this run; nothing is wrong with the commit. What was live stays live. The operator finds the error in the control plane's log under run ${run.id}.`,
+  };
+}
+
+function greet(run: Run, repository: RepositoryRef, log: LogSink): void {
+  const commit = shortCommit(CommitSha.parse(run.commit_sha));
+  log.write(
+    "platform",
+    run.attempts > 1
+      ? "Taken up again after the platform stopped in the middle of it.\n"
+      : `${repository.owner}/${repository.name} ${run.branch}@${commit}\n`,
+  );
+}
+
+async function sayEnd(
+  run: Run,
+  repository: RepositoryRef,
+  end: RunEnd,
+  log: LogSink,
+  ports: RunPorts,
+): Promise<void> {
+  if (end.state !== "succeeded") {
+    log.write("platform", `${end.state.toUpperCase()}: ${end.reason}\n`);
+    return;
+  }
+  const live = await listDeployed(ports.store, { repositoryId: run.repository_id });
+  for (const deployed of live.filter(({ run_id }) => run_id === run.id)) {
+    log.write("platform", `live: ${ports.urls.function(repository.owner, deployed.name)}\n`);
+  }
+}
+
+async function settle(run: Run, repository: RepositoryRef, ports: RunPorts): Promise<void> {
+  await ports.sourceHost.settlePush({
+    repository,
+    branch: BranchName.parse(run.branch),
+    before: run.before_sha === null ? undefined : CommitSha.parse(run.before_sha),
+    commit: CommitSha.parse(run.commit_sha),
+  });
+}
+
+async function recordIgnoredKeys(run: Run, ignored: readonly IgnoredKey[], ports: RunPorts): Promise<void> {
+  if (ignored.length === 0) return;
+  await ports.store
+    .updateTable("runs")
+    .set({ ignored_keys: JSON.stringify(ignored) })
+    .where("id", "=", run.id)
+    .execute();
+}
+
+async function repositoryOf(run: Run, ports: RunPorts): Promise<RepositoryRef> {
+  const row = await ports.store
+    .selectFrom("repositories")
+    .innerJoin("owners", "owners.id", "repositories.owner_id")
+    .select(["repositories.id", "repositories.name", "owners.slug"])
+    .where("repositories.id", "=", run.repository_id)
+    .executeTakeFirstOrThrow();
+  return { repositoryId: row.id, owner: OwnerSlug.parse(row.slug), name: RepositoryName.parse(row.name) };
+}

@@ -1,0 +1,41 @@
+import type { Run } from "../ports/queue/queue.ts";
+import { type Deployed, listDeployed } from "../ports/store/functions.ts";
+import type { Store } from "../ports/store/store.ts";
+import type { UsageSource } from "../ports/usage-source/usage-source.ts";
+import type { RoutePublisher } from "../routes/route-publisher.ts";
+import { toRoute } from "../routes/snapshot.ts";
+import type { Plan } from "./plan.ts";
+
+/**
+ * Removes the functions of this repository and branch that its stack file no longer names. Called only after everything
+ * the stack file does name was published, so that a plan that failed or is incomplete never deletes anything.
+ * @returns what is gone; its revisions still run and serve nobody.
+ */
+export async function prune(
+  run: Run,
+  plan: Plan,
+  ports: { readonly store: Store; readonly routes: RoutePublisher; readonly usage: UsageSource },
+): Promise<readonly Deployed[]> {
+  const kept = new Set(plan.functions.map((planned) => planned.functionId));
+  const gone = (await listDeployed(ports.store, { repositoryId: run.repository_id })).filter(
+    (deployed) =>
+      !kept.has(deployed.id) && deployed.branch === run.branch && deployed.generation < run.generation,
+  );
+  if (gone.length === 0) return gone;
+  const ids = gone.map((deployed) => deployed.id);
+  await ports.store.transaction().execute(async (transaction) => {
+    await transaction
+      .deleteFrom("functions")
+      .where("id", "in", ids)
+      .where("owner_id", "=", run.owner_id)
+      .execute();
+    await transaction
+      .deleteFrom("revisions")
+      .where("function_id", "in", ids)
+      .where("owner_id", "=", run.owner_id)
+      .execute();
+  });
+  await ports.routes.publish({ removals: gone.map((deployed) => toRoute(deployed, undefined)) });
+  for (const id of ids) await ports.usage.remove(id);
+  return gone;
+}

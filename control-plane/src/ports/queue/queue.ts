@@ -1,0 +1,61 @@
+import type { RunRow } from "../store/schema.ts";
+
+export type Run = RunRow;
+
+/** How a run ended, and why in words that a person can act on. */
+export type RunEnd =
+  | { readonly state: "succeeded" }
+  | {
+      readonly state: "failed" | "superseded" | "cancelled";
+      readonly kind: string;
+      readonly reason: string;
+    };
+
+/** Why a run that is under way has to stop. */
+export type StopReason = Extract<RunEnd, { readonly state: "superseded" | "cancelled" | "failed" }>;
+
+export type NewTrigger = Pick<
+  Run,
+  | "trigger"
+  | "owner_id"
+  | "repository_id"
+  | "branch"
+  | "before_sha"
+  | "commit_sha"
+  | "message"
+  | "author"
+  | "person"
+>;
+
+export const LEASE_MS = 15_000;
+export const HEARTBEAT_MS = 5_000;
+/** Times the platform may die while a run is under way before the run counts as what kills it. */
+export const MOST_ATTEMPTS = 5;
+
+/**
+ * Runs waiting and under way.
+ *
+ * One run of a repository and branch at a time, and the newest trigger wins: enqueuing supersedes the queued ones of that
+ * branch and asks the one under way to stop. Between owners the one with the fewest runs under way comes first, then the
+ * oldest trigger. A holder that stops its heartbeat loses the run to the next claim; everything a holder writes is refused
+ * once it lost the lease. Each run ends in exactly one state.
+ */
+export interface Queue {
+  /** Stores the trigger's run; durable when it resolves. */
+  enqueue(trigger: NewTrigger): Promise<Run>;
+  /** A run to execute, leased to `holder`; `undefined` where none may start now. */
+  claim(holder: string): Promise<Run | undefined>;
+  /** Extends the lease. @returns why the run has to stop, `lost` where somebody else has it, or `undefined` to go on. */
+  heartbeat(runId: string, holder: string): Promise<StopReason | "lost" | undefined>;
+  /** Ends the run. @returns false where the lease was lost: nothing was written then. */
+  finish(runId: string, holder: string, end: RunEnd): Promise<boolean>;
+  /** Puts a run back to the queue unharmed: for a platform that stops on purpose. */
+  release(runId: string, holder: string): Promise<void>;
+  /** Asks a run to stop: a queued one ends at once, one under way when its holder notices. @returns false where it had ended. */
+  stop(runId: string, reason: StopReason): Promise<boolean>;
+  /** Frees the runs of all other holders: for a store that only one process can have open, at its start. */
+  reclaim(holder: string): Promise<void>;
+  /** Queued runs that come before this one. */
+  ahead(run: Run): Promise<number>;
+  depth(): Promise<{ readonly queued: number; readonly running: number }>;
+}

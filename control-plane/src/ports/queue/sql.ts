@@ -1,0 +1,273 @@
+import type { Transaction } from "kysely";
+import { newId } from "../../ids.ts";
+import type { RunFeed } from "../../pipeline/run-feed.ts";
+import type { Schema } from "../store/schema.ts";
+import type { Queries, Store } from "../store/store.ts";
+import {
+  LEASE_MS,
+  MOST_ATTEMPTS,
+  type NewTrigger,
+  type Queue,
+  type Run,
+  type RunEnd,
+  type StopReason,
+} from "./queue.ts";
+
+/** The queue in the store's own tables, for every dialect. `feed` hears of each run that changed. */
+export function openSqlQueue(options: {
+  readonly store: Store;
+  readonly feed: RunFeed;
+  readonly now?: () => number;
+}): Queue {
+  const { store, feed } = options;
+  const now = options.now ?? Date.now;
+
+  return {
+    async enqueue(trigger) {
+      const { run, stopped } = await store
+        .transaction()
+        .execute((transaction) => enqueue(transaction, trigger, now()));
+      for (const id of stopped) feed.changed(id, "stop");
+      feed.changed(run.id);
+      return run;
+    },
+
+    async claim(holder) {
+      const claimed = await store.transaction().execute((transaction) => claim(transaction, holder, now()));
+      if (!claimed) return undefined;
+      feed.changed(claimed.run.id);
+      return claimed.ended ? this.claim(holder) : claimed.run;
+    },
+
+    async heartbeat(runId, holder) {
+      const row = await store
+        .updateTable("runs")
+        .set({ lease_until: now() + LEASE_MS })
+        .where("id", "=", runId)
+        .where("state", "=", "running")
+        .where("lease_holder", "=", holder)
+        .returning("stop_reason")
+        .executeTakeFirst();
+      if (!row) return "lost";
+      return row.stop_reason === null ? undefined : (JSON.parse(row.stop_reason) as StopReason);
+    },
+
+    async finish(runId, holder, end) {
+      const ended = await store
+        .updateTable("runs")
+        .set(ending(end, now()))
+        .where("id", "=", runId)
+        .where("state", "=", "running")
+        .where("lease_holder", "=", holder)
+        .returning("id")
+        .executeTakeFirst();
+      feed.changed(runId);
+      return ended !== undefined;
+    },
+
+    async release(runId, holder) {
+      await store
+        .updateTable("runs")
+        .set((run) => ({
+          state: "queued" as const,
+          lease_holder: null,
+          lease_until: null,
+          attempts: run("attempts", "-", 1),
+        }))
+        .where("id", "=", runId)
+        .where("state", "=", "running")
+        .where("lease_holder", "=", holder)
+        .execute();
+      feed.changed(runId);
+    },
+
+    async stop(runId, reason) {
+      const stopped = await store
+        .transaction()
+        .execute((transaction) => requestStop(transaction, [runId], reason, now()));
+      for (const id of stopped) feed.changed(id, "stop");
+      return stopped.length > 0;
+    },
+
+    async reclaim(holder) {
+      await store
+        .updateTable("runs")
+        .set({ lease_until: 0 })
+        .where("state", "=", "running")
+        .where("lease_holder", "!=", holder)
+        .execute();
+    },
+
+    async ahead(run) {
+      const row = await store
+        .selectFrom("runs")
+        .select((select) => select.fn.countAll<number>().as("count"))
+        .where("state", "=", "queued")
+        .where("id", "<", run.id)
+        .executeTakeFirstOrThrow();
+      return Number(row.count);
+    },
+
+    async depth() {
+      const rows = await store
+        .selectFrom("runs")
+        .select((select) => ["state", select.fn.countAll<number>().as("count")])
+        .where("state", "in", ["queued", "running"])
+        .groupBy("state")
+        .execute();
+      const of = (state: string) => Number(rows.find((row) => row.state === state)?.count ?? 0);
+      return { queued: of("queued"), running: of("running") };
+    },
+  };
+}
+
+async function enqueue(transaction: Transaction<Schema>, trigger: NewTrigger, now: number) {
+  const older = await transaction
+    .selectFrom("runs")
+    .select(["id", "state", "generation"])
+    .where("repository_id", "=", trigger.repository_id)
+    .where("branch", "=", trigger.branch)
+    .orderBy("generation", "desc")
+    .execute();
+  const run: Run = {
+    ...trigger,
+    id: newId(now),
+    generation: (older[0]?.generation ?? 0) + 1,
+    state: "queued",
+    reason_kind: null,
+    reason: null,
+    ignored_keys: "[]",
+    created_at: now,
+    started_at: null,
+    finished_at: null,
+    lease_holder: null,
+    lease_until: null,
+    attempts: 0,
+    stop_reason: null,
+  };
+  await transaction.insertInto("runs").values(run).execute();
+  const unfinished = older.filter((other) => other.state === "queued" || other.state === "running");
+  const stopped = await requestStop(
+    transaction,
+    unfinished.map((other) => other.id),
+    {
+      state: "superseded",
+      kind: "superseded",
+      reason: `A newer push to ${trigger.branch} replaced it: commit ${trigger.commit_sha.slice(0, 7)}.`,
+    },
+    now,
+  );
+  return { run, stopped };
+}
+
+async function requestStop(
+  queries: Queries,
+  runIds: readonly string[],
+  reason: StopReason,
+  now: number,
+): Promise<string[]> {
+  if (runIds.length === 0) return [];
+  const queued = await queries
+    .updateTable("runs")
+    .set(ending(reason, now))
+    .where("id", "in", runIds)
+    .where("state", "=", "queued")
+    .returning("id")
+    .execute();
+  const running = await queries
+    .updateTable("runs")
+    .set({ stop_reason: JSON.stringify(reason) })
+    .where("id", "in", runIds)
+    .where("state", "=", "running")
+    .returning("id")
+    .execute();
+  return [...queued, ...running].map((run) => run.id);
+}
+
+async function claim(
+  transaction: Transaction<Schema>,
+  holder: string,
+  now: number,
+): Promise<{ readonly run: Run; readonly ended: boolean } | undefined> {
+  const orphan = await transaction
+    .selectFrom("runs")
+    .selectAll()
+    .where("state", "=", "running")
+    .where("lease_until", "<", now)
+    .orderBy("created_at")
+    .limit(1)
+    .executeTakeFirst();
+  const end = orphan && orphanEnd(orphan);
+  if (orphan && end) {
+    await transaction.updateTable("runs").set(ending(end, now)).where("id", "=", orphan.id).execute();
+    return { run: orphan, ended: true };
+  }
+  const next = orphan ?? (await nextQueued(transaction));
+  if (!next) return undefined;
+  const run = await transaction
+    .updateTable("runs")
+    .set({
+      state: "running",
+      lease_holder: holder,
+      lease_until: now + LEASE_MS,
+      attempts: next.attempts + 1,
+      started_at: next.started_at ?? now,
+    })
+    .where("id", "=", next.id)
+    .returningAll()
+    .executeTakeFirstOrThrow();
+  return { run, ended: false };
+}
+
+/** The end of a run that lost its holder and is not to be tried again. */
+function orphanEnd(run: Run): RunEnd | undefined {
+  if (run.stop_reason !== null) return JSON.parse(run.stop_reason) as StopReason;
+  if (run.attempts < MOST_ATTEMPTS) return undefined;
+  return {
+    state: "failed",
+    kind: "platform-unavailable",
+    reason: `The platform stopped ${run.attempts} times while this run was under way, so it was given up. What was live stays live.`,
+  };
+}
+
+async function nextQueued(transaction: Transaction<Schema>): Promise<Run | undefined> {
+  return transaction
+    .selectFrom("runs as run")
+    .selectAll("run")
+    .where("run.state", "=", "queued")
+    .where((where) =>
+      where.not(
+        where.exists(
+          where
+            .selectFrom("runs as other")
+            .select("other.id")
+            .whereRef("other.repository_id", "=", "run.repository_id")
+            .whereRef("other.branch", "=", "run.branch")
+            .where("other.state", "=", "running"),
+        ),
+      ),
+    )
+    .orderBy((order) =>
+      order
+        .selectFrom("runs as busy")
+        .select((select) => select.fn.countAll<number>().as("count"))
+        .whereRef("busy.owner_id", "=", "run.owner_id")
+        .where("busy.state", "=", "running"),
+    )
+    .orderBy("run.created_at")
+    .orderBy("run.id")
+    .limit(1)
+    .executeTakeFirst();
+}
+
+function ending(end: RunEnd, now: number) {
+  return {
+    state: end.state,
+    reason_kind: end.state === "succeeded" ? null : end.kind,
+    reason: end.state === "succeeded" ? null : end.reason,
+    finished_at: now,
+    lease_holder: null,
+    lease_until: null,
+    stop_reason: null,
+  };
+}

@@ -1,0 +1,73 @@
+import { sql } from "kysely";
+import type { Store } from "./store.ts";
+
+/** Each step runs once, in order, in a transaction of its own. Steps are only ever added. */
+const STEPS: readonly (readonly string[])[] = [
+  [
+    `create table owners (id text primary key, source_host text not null, source_owner_id text not null,
+      login text not null, slug text not null unique, created_at bigint not null,
+      unique (source_host, source_owner_id))`,
+    `create table people (subject text primary key, name text not null, created_at bigint not null)`,
+    `create table memberships (person text not null references people (subject),
+      owner_id text not null references owners (id), role text not null, primary key (person, owner_id))`,
+    `create table repositories (id text primary key, owner_id text not null references owners (id),
+      name text not null, default_branch text, created_at bigint not null, unique (owner_id, name))`,
+    `create table runs (id text primary key, "trigger" text not null, owner_id text not null references owners (id),
+      repository_id text not null references repositories (id), branch text not null, before_sha text,
+      commit_sha text not null, message text not null, author text not null, person text not null,
+      generation bigint not null, state text not null, reason_kind text, reason text, ignored_keys text not null,
+      created_at bigint not null, started_at bigint, finished_at bigint, lease_holder text, lease_until bigint,
+      attempts integer not null, stop_reason text, unique (repository_id, branch, generation))`,
+    `create index runs_unfinished on runs (created_at) where state in ('queued', 'running')`,
+    `create index runs_by_owner on runs (owner_id, id)`,
+    `create index runs_by_commit on runs (repository_id, commit_sha)`,
+    `create table stages (run_id text not null references runs (id), name text not null, function text not null,
+      state text not null, started_at bigint not null, finished_at bigint, detail text,
+      primary key (run_id, name, function))`,
+    `create table functions (id text primary key, owner_id text not null references owners (id), name text not null,
+      repository_id text not null references repositories (id), branch text not null, active_revision_id text,
+      generation bigint not null, commit_sha text not null, run_id text not null, deployed_at bigint not null,
+      unique (owner_id, name))`,
+    `create index functions_by_repository on functions (repository_id)`,
+    `create table revisions (id text primary key, function_id text not null, owner_id text not null,
+      run_id text not null, artifact_digest text not null, artifact_reference text not null, spec text not null,
+      identity text not null, created_at bigint not null)`,
+    `create index revisions_by_function on revisions (function_id)`,
+    `create table access_tokens (id text primary key, subject text not null references people (subject),
+      name text not null, hash text not null unique, created_at bigint not null, expires_at bigint,
+      last_used_at bigint)`,
+    `create table sign_in_links (hash text primary key, subject text not null references people (subject),
+      expires_at bigint not null, used_at bigint)`,
+    `create table revoked_sessions (jti text primary key, expires_at bigint not null)`,
+    `create table secrets (owner_id text not null references owners (id), name text not null, sealed text not null,
+      updated_at bigint not null, primary key (owner_id, name))`,
+    `create table usage_edges (edge text primary key, sequence bigint not null, seen_at bigint not null)`,
+    `create table usage_minutes (function_id text not null, minute bigint not null, total bigint not null, codes text not null,
+      duration_sum_s double precision not null, duration_counts text not null, primary key (function_id, minute))`,
+    `create table audit_events (id integer primary key, at bigint not null, actor text not null, action text not null,
+      object text not null, result text not null)`,
+  ],
+];
+
+export async function migrate(store: Store): Promise<void> {
+  await sql`create table if not exists meta (key text primary key, value text not null)`.execute(store);
+  for (let step = await schemaVersion(store); step < STEPS.length; step++) {
+    await store.transaction().execute(async (transaction) => {
+      for (const statement of STEPS[step] ?? []) await sql.raw(statement).execute(transaction);
+      await transaction
+        .insertInto("meta")
+        .values({ key: "schema_version", value: String(step + 1) })
+        .onConflict((conflict) => conflict.column("key").doUpdateSet({ value: String(step + 1) }))
+        .execute();
+    });
+  }
+}
+
+async function schemaVersion(store: Store): Promise<number> {
+  const row = await store
+    .selectFrom("meta")
+    .select("value")
+    .where("key", "=", "schema_version")
+    .executeTakeFirst();
+  return Number(row?.value ?? 0);
+}

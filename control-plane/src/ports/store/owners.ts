@@ -1,0 +1,129 @@
+import {
+  type BranchName,
+  type OwnerSlug,
+  RESERVED_SLUGS,
+  type RepositoryName,
+} from "@openfaas-cloud/shared/names.ts";
+import { newId } from "../../ids.ts";
+import type { OwnerRow, RepositoryRow } from "./schema.ts";
+import type { Queries, Store } from "./store.ts";
+
+export interface OwnerIdentity {
+  /** Instance of the source host: `embedded`, later `github.com` … */
+  readonly sourceHost: string;
+  /** The host's own stable id of the account. */
+  readonly sourceOwnerId: string;
+  readonly login: string;
+  readonly slug: OwnerSlug;
+}
+
+/** The owner with this identity, made where it does not exist. A slug belongs to its first owner for ever. */
+export async function ensureOwner(store: Store, identity: OwnerIdentity): Promise<OwnerRow> {
+  if (RESERVED_SLUGS.has(identity.slug)) throw new Error(`the slug ${identity.slug} is reserved`);
+  return store.transaction().execute(async (transaction) => {
+    const known = await transaction
+      .selectFrom("owners")
+      .selectAll()
+      .where("source_host", "=", identity.sourceHost)
+      .where("source_owner_id", "=", identity.sourceOwnerId)
+      .executeTakeFirst();
+    if (known) return known;
+    const owner: OwnerRow = {
+      id: newId(),
+      source_host: identity.sourceHost,
+      source_owner_id: identity.sourceOwnerId,
+      login: identity.login,
+      slug: identity.slug,
+      created_at: Date.now(),
+    };
+    await transaction.insertInto("owners").values(owner).execute();
+    return owner;
+  });
+}
+
+export async function findOwner(queries: Queries, slug: string): Promise<OwnerRow | undefined> {
+  return queries.selectFrom("owners").selectAll().where("slug", "=", slug).executeTakeFirst();
+}
+
+export async function ensureMember(
+  store: Store,
+  person: { readonly subject: string; readonly name: string },
+  ownerId: string,
+): Promise<void> {
+  await store.transaction().execute(async (transaction) => {
+    await transaction
+      .insertInto("people")
+      .values({ subject: person.subject, name: person.name, created_at: Date.now() })
+      .onConflict((conflict) => conflict.column("subject").doUpdateSet({ name: person.name }))
+      .execute();
+    await transaction
+      .insertInto("memberships")
+      .values({ person: person.subject, owner_id: ownerId, role: "admin" })
+      .onConflict((conflict) => conflict.doNothing())
+      .execute();
+  });
+}
+
+/** Owners the person may act for, by slug. */
+export async function ownersOf(queries: Queries, subject: string): Promise<OwnerRow[]> {
+  return queries
+    .selectFrom("owners")
+    .innerJoin("memberships", "memberships.owner_id", "owners.id")
+    .where("memberships.person", "=", subject)
+    .selectAll("owners")
+    .orderBy("slug")
+    .execute();
+}
+
+export async function countOwners(queries: Queries): Promise<number> {
+  const row = await queries
+    .selectFrom("owners")
+    .select((select) => select.fn.countAll<number>().as("count"))
+    .executeTakeFirstOrThrow();
+  return Number(row.count);
+}
+
+export async function findRepository(
+  queries: Queries,
+  owner: OwnerSlug,
+  name: RepositoryName,
+): Promise<(RepositoryRow & { slug: string }) | undefined> {
+  return queries
+    .selectFrom("repositories")
+    .innerJoin("owners", "owners.id", "repositories.owner_id")
+    .where("owners.slug", "=", owner)
+    .where("repositories.name", "=", name)
+    .selectAll("repositories")
+    .select("owners.slug")
+    .executeTakeFirst();
+}
+
+export async function ensureRepository(
+  store: Store,
+  owner: OwnerRow,
+  name: RepositoryName,
+): Promise<RepositoryRow> {
+  await store
+    .insertInto("repositories")
+    .values({ id: newId(), owner_id: owner.id, name, default_branch: null, created_at: Date.now() })
+    .onConflict((conflict) => conflict.columns(["owner_id", "name"]).doNothing())
+    .execute();
+  return store
+    .selectFrom("repositories")
+    .selectAll()
+    .where("owner_id", "=", owner.id)
+    .where("name", "=", name)
+    .executeTakeFirstOrThrow();
+}
+
+export async function setDefaultBranch(
+  store: Store,
+  repositoryId: string,
+  branch: BranchName,
+): Promise<void> {
+  await store
+    .updateTable("repositories")
+    .set({ default_branch: branch })
+    .where("id", "=", repositoryId)
+    .execute();
+}

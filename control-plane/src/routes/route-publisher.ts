@@ -1,0 +1,227 @@
+import { isDeepStrictEqual } from "node:util";
+import type {
+  AppliedReport,
+  FeedMessage,
+  Route,
+  RouteChange,
+  RouteSettings,
+  RouteSnapshot,
+} from "@openfaas-cloud/shared/route.ts";
+import { digestOf, type RouteDigest } from "@openfaas-cloud/shared/route-digest.ts";
+import { routePropagation } from "../metrics.ts";
+
+/** Versions are reserved on the disk this many at a time, so that publishing does not wait for the disk. */
+const RESERVED_VERSIONS = 1000;
+
+export interface EdgeState {
+  readonly edge: string;
+  readonly version: number;
+  readonly connectedAt: number;
+}
+
+interface Connection {
+  readonly edge: string;
+  readonly connectedAt: number;
+  readonly send: (message: FeedMessage) => void;
+  appliedVersion: number;
+}
+
+/** Where the version of the route table is kept over restarts. */
+export interface VersionStore {
+  readonly epoch: string;
+  /** The first version nobody was ever told. */
+  readonly next: number;
+  /** Keeps `next`; durable when it resolves. */
+  reserve(next: number): Promise<void>;
+}
+
+/**
+ * The route table as the control plane wants it, and what each edge has confirmed of it.
+ *
+ * Publishing is synchronous for everybody who reads the table: a change has its version, is applied here and written to
+ * every connected edge in one step. `confirmed` then tells when all of them serve it.
+ */
+export class RoutePublisher {
+  readonly #versions: VersionStore;
+  readonly #connections = new Set<Connection>();
+  readonly #waiters = new Set<() => void>();
+  readonly #routes = new Map<string, Route>();
+  readonly #publishedAt = new Map<number, number>();
+  #settings: RouteSettings;
+  #digest: RouteDigest;
+  #version: number;
+  #reserved: number;
+
+  private constructor(versions: VersionStore, settings: RouteSettings, routes: readonly Route[]) {
+    this.#versions = versions;
+    this.#settings = settings;
+    for (const route of routes) this.#routes.set(keyOf(route), route);
+    this.#digest = digestOf(settings, routes);
+    this.#version = versions.next;
+    this.#reserved = versions.next + RESERVED_VERSIONS;
+  }
+
+  static async open(
+    versions: VersionStore,
+    settings: RouteSettings,
+    routes: readonly Route[],
+  ): Promise<RoutePublisher> {
+    await versions.reserve(versions.next + RESERVED_VERSIONS);
+    return new RoutePublisher(versions, settings, routes);
+  }
+
+  get version(): number {
+    return this.#version;
+  }
+
+  get settings(): RouteSettings {
+    return this.#settings;
+  }
+
+  get size(): number {
+    return this.#routes.size;
+  }
+
+  edges(): readonly EdgeState[] {
+    return [...this.#connections].map(({ edge, appliedVersion, connectedAt }) => ({
+      edge,
+      version: appliedVersion,
+      connectedAt,
+    }));
+  }
+
+  /** Puts these routes in and takes those out. Routes that are as they were are left alone. @returns the version to confirm. */
+  async publish(change: {
+    readonly upserts?: readonly Route[];
+    readonly removals?: readonly Pick<Route, "owner" | "function">[];
+    readonly settings?: RouteSettings;
+  }): Promise<number> {
+    // Reserved before anything is looked at: from there on nothing awaits, so that two publishers cannot interleave.
+    if (this.#version + 2 > this.#reserved) {
+      this.#reserved += RESERVED_VERSIONS;
+      await this.#versions.reserve(this.#reserved);
+    }
+    const upserts = (change.upserts ?? []).filter(
+      (route) => !isDeepStrictEqual(this.#routes.get(keyOf(route)), route),
+    );
+    const removals = (change.removals ?? []).filter((route) => this.#routes.has(keyOf(route)));
+    const settings =
+      change.settings && !isDeepStrictEqual(change.settings, this.#settings) ? change.settings : undefined;
+    if (upserts.length === 0 && removals.length === 0 && !settings) return this.#version;
+    this.#apply(upserts, removals, settings);
+    const message: RouteChange = {
+      kind: "change",
+      version: this.#version,
+      checksum: this.#digest.hex(),
+      upserts,
+      removals: removals.map(({ owner, function: name }) => ({ owner, function: name })),
+      ...(settings ? { settings } : {}),
+    };
+    this.#publishedAt.set(this.#version, performance.now());
+    for (const connection of this.#connections) connection.send(message);
+    return this.#version;
+  }
+
+  /** Replaces the whole wanted set: what is not in `routes` goes. */
+  async publishAll(routes: readonly Route[]): Promise<number> {
+    const wanted = new Set(routes.map(keyOf));
+    return this.publish({
+      upserts: routes,
+      removals: [...this.#routes.values()].filter((route) => !wanted.has(keyOf(route))),
+    });
+  }
+
+  /**
+   * Resolves once every connected edge serves `version` or a later one; with no edge connected, once one is and does.
+   * Rejects with the signal's reason when that aborts first. An edge that disconnects is waited for no longer: it gets a
+   * snapshot when it comes back.
+   */
+  async confirmed(version: number, signal: AbortSignal): Promise<void> {
+    const isConfirmed = () =>
+      this.#connections.size > 0 &&
+      [...this.#connections].every((connection) => connection.appliedVersion >= version);
+    while (!isConfirmed()) {
+      signal.throwIfAborted();
+      await new Promise<void>((resolve) => {
+        const done = () => {
+          this.#waiters.delete(done);
+          signal.removeEventListener("abort", done);
+          resolve();
+        };
+        this.#waiters.add(done);
+        signal.addEventListener("abort", done);
+      });
+    }
+  }
+
+  /** An edge listens from now on: it is sent the snapshot, then every change, until the result is disposed. */
+  connect(edge: string, send: (message: FeedMessage) => void): Disposable {
+    const connection: Connection = { edge, send, connectedAt: Date.now(), appliedVersion: -1 };
+    this.#connections.add(connection);
+    send(this.#snapshot());
+    return {
+      [Symbol.dispose]: () => {
+        this.#connections.delete(connection);
+        this.#wakeAll();
+      },
+    };
+  }
+
+  applied(report: AppliedReport): void {
+    if (report.epoch !== this.#versions.epoch) return;
+    for (const connection of this.#connections) {
+      if (connection.edge === report.edge && report.version > connection.appliedVersion)
+        connection.appliedVersion = report.version;
+    }
+    const slowest = Math.min(...[...this.#connections].map((connection) => connection.appliedVersion));
+    for (const [version, at] of this.#publishedAt) {
+      if (version > slowest) break;
+      routePropagation.observe((performance.now() - at) / 1000);
+      this.#publishedAt.delete(version);
+    }
+    this.#wakeAll();
+  }
+
+  #snapshot(): RouteSnapshot {
+    return {
+      kind: "snapshot",
+      epoch: this.#versions.epoch,
+      version: this.#version,
+      checksum: this.#digest.hex(),
+      forced: false,
+      settings: this.#settings,
+      routes: [...this.#routes.values()],
+    };
+  }
+
+  #apply(
+    upserts: readonly Route[],
+    removals: readonly Pick<Route, "owner" | "function">[],
+    settings: RouteSettings | undefined,
+  ): void {
+    for (const route of [...upserts, ...removals]) {
+      const old = this.#routes.get(keyOf(route));
+      if (old) this.#digest.toggle(old);
+      this.#routes.delete(keyOf(route));
+    }
+    for (const route of upserts) {
+      this.#routes.set(keyOf(route), route);
+      this.#digest.toggle(route);
+    }
+    if (settings) {
+      this.#digest.toggle(this.#settings);
+      this.#digest.toggle(settings);
+      this.#settings = settings;
+    }
+    this.#version += 1;
+  }
+
+  #wakeAll(): void {
+    for (const wake of [...this.#waiters]) wake();
+  }
+}
+
+/** A key of the map, never taken apart again; neither half holds a `/`. */
+function keyOf(route: Pick<Route, "owner" | "function">): string {
+  return `${route.owner}/${route.function}`;
+}

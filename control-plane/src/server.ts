@@ -1,0 +1,105 @@
+import { existsSync } from "node:fs";
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
+import fastifyStatic from "@fastify/static";
+import type { Secret } from "@openfaas-cloud/shared/env.ts";
+import { type FastifyTRPCPluginOptions, fastifyTRPCPlugin } from "@trpc/server/adapters/fastify";
+import { type FastifyInstance, fastify } from "fastify";
+import { type ApiPorts, openApiContext } from "./api/procedure.ts";
+import { type AppRouter, appRouter } from "./api/router.ts";
+import { serveEdges } from "./routes/serve.ts";
+
+const MAX_API_BODY_BYTES = 1024 * 1024;
+const MAX_BATCH = 20;
+
+/** A page may load what the platform itself serves and nothing else; scripts only from files. */
+const SECURITY_HEADERS = {
+  "content-security-policy":
+    "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
+  "x-content-type-options": "nosniff",
+  "referrer-policy": "no-referrer",
+  "cross-origin-opener-policy": "same-origin",
+} as const;
+
+/**
+ * Everything that edges forward or call: git, API, dashboard, route feed. Git goes past the web framework, since its
+ * bodies are streams of their own.
+ */
+export async function openServer(options: {
+  readonly api: ApiPorts;
+  readonly handleGit: (request: IncomingMessage, response: ServerResponse) => Promise<void>;
+  readonly feedCredential: Secret;
+  /** The built dashboard. */
+  readonly webDir: string;
+}): Promise<FastifyInstance> {
+  const { api } = options;
+  const server: FastifyInstance = fastify({
+    bodyLimit: MAX_API_BODY_BYTES,
+    forceCloseConnections: true,
+    routerOptions: { maxParamLength: 5000 },
+    serverFactory: (handle) => gitFirst(handle, options.handleGit, api),
+  });
+  server.addHook("onSend", async (_request, reply) => {
+    reply.headers(SECURITY_HEADERS);
+  });
+  server.setErrorHandler((error: Error & { statusCode?: number }, request, reply) => {
+    const status = error.statusCode ?? 500;
+    if (status >= 500) api.logger.error({ err: error, path: request.url.split("?")[0] }, "a request failed");
+    return reply.code(status).send({ error: status >= 500 ? "An error of the platform." : error.message });
+  });
+
+  serveEdges(server, { routes: api.routes, usage: api.usage, credential: options.feedCredential });
+  await server.register(fastifyTRPCPlugin, {
+    prefix: "/api/trpc",
+    trpcOptions: {
+      router: appRouter,
+      maxBatchSize: MAX_BATCH,
+      createContext: ({ req, res }) => openApiContext(req.raw, res.raw, api),
+      onError: ({ error, path }) => {
+        if (error.code === "INTERNAL_SERVER_ERROR")
+          api.logger.error({ err: error, path }, "a procedure failed");
+      },
+    } satisfies FastifyTRPCPluginOptions<AppRouter>["trpcOptions"],
+  });
+  await serveDashboard(server, options.webDir);
+  server.get("/", (_request, reply) => reply.redirect("/dashboard/", 307));
+  return server;
+}
+
+function gitFirst(
+  handle: (request: IncomingMessage, response: ServerResponse) => void,
+  handleGit: (request: IncomingMessage, response: ServerResponse) => Promise<void>,
+  { logger }: ApiPorts,
+): Server {
+  // A push may take longer to arrive than node's own limit for a request; the source host has a deadline for each.
+  return createServer({ requestTimeout: 0 }, (request, response) => {
+    if (!request.url?.startsWith("/git/")) return handle(request, response);
+    handleGit(request, response).catch((error: unknown) => {
+      logger.error({ err: error }, "a git request failed");
+      if (response.headersSent) response.destroy();
+      else response.writeHead(500, { "content-type": "text/plain" }).end("An error of the platform.\n");
+    });
+  });
+}
+
+async function serveDashboard(server: FastifyInstance, webDir: string): Promise<void> {
+  if (!existsSync(webDir)) throw new Error(`the dashboard is not built: ${webDir} is missing; run npm start`);
+  await server.register(fastifyStatic, {
+    root: webDir,
+    prefix: "/dashboard/",
+    // Built files carry a hash of their content in their names; the page that names them is asked for each time.
+    setHeaders: (reply, path) => {
+      reply.header(
+        "cache-control",
+        path.includes("/assets/") ? "public, max-age=31536000, immutable" : "no-cache",
+      );
+    },
+  });
+  server.get("/dashboard", (_request, reply) => reply.redirect("/dashboard/", 308));
+  server.setNotFoundHandler((request, reply) => {
+    const wantsPage = request.method === "GET" && request.url.startsWith("/dashboard/");
+    if (wantsPage && !request.url.startsWith("/dashboard/assets/")) {
+      return reply.header("cache-control", "no-cache").sendFile("index.html");
+    }
+    return reply.code(404).send({ error: "There is nothing at this address." });
+  });
+}

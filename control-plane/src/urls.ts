@@ -1,0 +1,49 @@
+import type { OwnerSlug } from "@openfaas-cloud/shared/names.ts";
+
+/** Public addresses, all made in one place. `base` is the functions domain with scheme and port: `http://localhost:8080`. */
+export class Urls {
+  readonly #base: URL;
+
+  constructor(base: string) {
+    this.#base = new URL(base);
+  }
+
+  /** `http://system.localhost:8080`, the origin of dashboard, API and git. */
+  get system(): string {
+    return this.#host("system");
+  }
+
+  /** Host name of the system, without the port: the audience of session tokens. */
+  get systemHost(): string {
+    return `system.${this.#base.hostname}`;
+  }
+
+  get git(): string {
+    return `${this.system}/git`;
+  }
+
+  function(owner: string, name: string): string {
+    return `${this.#host(owner)}/${name}`;
+  }
+
+  clone(owner: string, repository: string): string {
+    return `${this.git}/${owner}/${repository}.git`;
+  }
+
+  run(runId: string): string {
+    return `${this.system}/dashboard/runs/${runId}`;
+  }
+
+  owner(owner: OwnerSlug): string {
+    return `${this.system}/dashboard/${owner}`;
+  }
+
+  /** In the fragment, which no browser sends to a server or writes in a referrer. */
+  signIn(code: string): string {
+    return `${this.system}/dashboard/sign-in#code=${code}`;
+  }
+
+  #host(label: string): string {
+    return `${this.#base.protocol}//${label}.${this.#base.host}`;
+  }
+}

@@ -1,0 +1,170 @@
+import type { BranchName } from "@openfaas-cloud/shared/names.ts";
+import { CommitSha, OwnerSlug, RepositoryName, shortCommit } from "@openfaas-cloud/shared/names.ts";
+import { personOfToken } from "../access/credentials.ts";
+import type { RunFeed } from "../pipeline/run-feed.ts";
+import type { AuditSink } from "../ports/audit-sink/audit-sink.ts";
+import type { LogStore } from "../ports/log-store/log-store.ts";
+import { sanitiseLogText } from "../ports/log-store/sanitise.ts";
+import type { Queue } from "../ports/queue/queue.ts";
+import type { GitPerson, PushGate, PushVerdict } from "../ports/source-host/push-gate.ts";
+import type { RepositoryRef } from "../ports/source-host/source-host.ts";
+import {
+  ensureRepository,
+  findOwner,
+  findRepository,
+  ownersOf,
+  setDefaultBranch,
+} from "../ports/store/owners.ts";
+import type { Store } from "../ports/store/store.ts";
+import type { Urls } from "../urls.ts";
+
+/** How long after its run's end a push waits for the rest of the log. */
+const LOG_END_MS = 5_000;
+
+/**
+ * What a push to the embedded source host causes: who may push, which branch deploys, and the trigger that is stored
+ * before the push is acknowledged.
+ */
+export function openPushGate(options: {
+  readonly store: Store;
+  readonly queue: Queue;
+  readonly feed: RunFeed;
+  readonly logs: LogStore;
+  readonly audit: AuditSink;
+  readonly urls: Urls;
+}): PushGate {
+  const { store, queue, audit } = options;
+
+  return {
+    authenticate: (token) => personOfToken(store, token),
+
+    async mayAccess(person: GitPerson, owner: OwnerSlug) {
+      const owners = await ownersOf(store, person.subject);
+      return owners.some(({ slug }) => slug === owner);
+    },
+
+    async findRepository(owner, name) {
+      const row = await findRepository(store, owner, name);
+      return (
+        row && { ...toRef(row), defaultBranch: (row.default_branch ?? undefined) as BranchName | undefined }
+      );
+    },
+
+    async ensureRepository(owner, name) {
+      const row = await findOwner(store, owner);
+      if (!row) throw new Error(`there is no owner ${owner}`);
+      return toRef({ ...(await ensureRepository(store, row, name)), slug: owner });
+    },
+
+    setDefaultBranch: (repository, branch) => setDefaultBranch(store, repository.repositoryId, branch),
+
+    async push(push) {
+      const repository = await findRepository(store, push.repository.owner, push.repository.name);
+      if (!repository) return { kind: "refused", message: "The repository was removed meanwhile." };
+      if (repository.default_branch !== null && repository.default_branch !== push.branch) {
+        return {
+          kind: "accepted",
+          note: `${push.branch} is not the deploy branch (${repository.default_branch}), so nothing is deployed.`,
+        };
+      }
+      const run = await queue.enqueue({
+        trigger: "push",
+        owner_id: repository.owner_id,
+        repository_id: repository.id,
+        branch: push.branch,
+        before_sha: push.before ?? null,
+        commit_sha: push.commit,
+        message: push.message,
+        author: push.author,
+        person: push.person,
+      });
+      await audit.append({
+        actor: push.person,
+        action: "push.receive",
+        object: `${push.repository.owner}/${push.repository.name}@${push.commit}`,
+        result: `run ${run.id}`,
+      });
+      return followRun(run.id, options);
+    },
+  };
+}
+
+function followRun(
+  runId: string,
+  { store, logs, feed, urls }: Parameters<typeof openPushGate>[0],
+): PushVerdict {
+  const ended = new AbortController();
+  const outcome = runEnd(store, feed, runId).then(({ everRan, ...end }) => {
+    // The log of a run ends by itself, after its last line; that of one which never ran does not exist.
+    setTimeout(() => ended.abort(), everRan ? LOG_END_MS : 0).unref();
+    return end;
+  });
+  return {
+    kind: "run",
+    runId,
+    outcome,
+    output: pushOutput(`run ${runId}: ${urls.run(runId)}`, runId, logs, ended.signal),
+  };
+}
+
+/** The run's log as lines for the push output. A run that ends while it is still queued has no log: `ended` stops waiting for one. */
+async function* pushOutput(
+  first: string,
+  runId: string,
+  logs: LogStore,
+  ended: AbortSignal,
+): AsyncGenerator<string> {
+  yield first;
+  let cursor: string | undefined;
+  const stream = { kind: "run", runId } as const;
+  for await (const page of logs.follow(stream, { signal: ended })) {
+    for (const line of page.lines) yield asOutput(line);
+    cursor = page.cursor;
+    if (page.ended) return;
+  }
+  const rest = await logs.read(stream, cursor === undefined ? {} : { cursor });
+  for (const line of rest.lines) yield asOutput(line);
+}
+
+function asOutput(line: { readonly source: string; readonly text: string }): string {
+  const text = sanitiseLogText(line.text);
+  return line.source === "platform" ? text : `[${line.source}] ${text}`;
+}
+
+async function runEnd(
+  store: Store,
+  feed: RunFeed,
+  runId: string,
+): Promise<{ readonly succeeded: boolean; readonly message: string; readonly everRan: boolean }> {
+  const never = new AbortController();
+  for await (const _ of feed.changesOf(runId, never.signal)) {
+    const run = await store
+      .selectFrom("runs")
+      .select(["state", "reason", "started_at", "commit_sha"])
+      .where("id", "=", runId)
+      .executeTakeFirstOrThrow();
+    const everRan = run.started_at !== null;
+    if (run.state === "succeeded")
+      return {
+        succeeded: true,
+        message: `deployed ${shortCommit(CommitSha.parse(run.commit_sha))}`,
+        everRan,
+      };
+    if (run.state !== "queued" && run.state !== "running") {
+      // The reason is the last line of the log, where there is one.
+      const message = everRan
+        ? `${run.state}; what was live stays live`
+        : `${run.state}: ${run.reason ?? ""}`;
+      return { succeeded: false, message, everRan };
+    }
+  }
+  throw new Error("unreachable: the feed was never aborted");
+}
+
+function toRef(row: { readonly id: string; readonly name: string; readonly slug: string }): RepositoryRef {
+  return {
+    repositoryId: row.id,
+    owner: OwnerSlug.parse(row.slug),
+    name: RepositoryName.parse(row.name),
+  };
+}

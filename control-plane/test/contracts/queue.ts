@@ -1,0 +1,171 @@
+import { describe, expect, it } from "vitest";
+import { LEASE_MS, MOST_ATTEMPTS, type NewTrigger, type Queue } from "../../src/ports/queue/queue.ts";
+import type { Store } from "../../src/ports/store/store.ts";
+
+export interface QueueUnderTest extends AsyncDisposable {
+  readonly queue: Queue;
+  readonly store: Store;
+  /** Moves the queue's clock. */
+  advance(ms: number): void;
+}
+
+/** The promises of the Queue port, for one adapter. The world has owners `a` and `b` with a repository each. */
+export function describeQueue(name: string, open: () => Promise<QueueUnderTest>): void {
+  const push = (owner: "a" | "b", branch: string, commit: string): NewTrigger => ({
+    trigger: "push",
+    owner_id: `owner-${owner}`,
+    repository_id: `repository-${owner}`,
+    branch,
+    before_sha: null,
+    commit_sha: commit.padEnd(40, "0"),
+    message: "change",
+    author: "somebody",
+    person: "local:a",
+  });
+  const stateOf = async ({ store }: QueueUnderTest, id: string) =>
+    store.selectFrom("runs").selectAll().where("id", "=", id).executeTakeFirstOrThrow();
+
+  describe(`queue: ${name}`, () => {
+    it("hands out runs of different branches in the order they came", async () => {
+      await using it = await open();
+      const first = await it.queue.enqueue(push("a", "main", "1"));
+      it.advance(1);
+      const second = await it.queue.enqueue(push("a", "other", "2"));
+      expect((await it.queue.claim("w"))?.id).toBe(first.id);
+      expect((await it.queue.claim("w"))?.id).toBe(second.id);
+      expect(await it.queue.claim("w")).toBeUndefined();
+    });
+
+    it("runs one of a branch at a time", async () => {
+      await using it = await open();
+      await it.queue.enqueue(push("a", "main", "1"));
+      const running = await it.queue.claim("w");
+      const next = await it.queue.enqueue(push("a", "main", "2"));
+      expect(await it.queue.claim("w")).toBeUndefined();
+      await it.queue.finish(running?.id ?? "", "w", { state: "succeeded" });
+      expect((await it.queue.claim("w"))?.id).toBe(next.id);
+    });
+
+    it("supersedes queued runs of the branch at once, and asks the one under way to stop", async () => {
+      await using it = await open();
+      const first = await it.queue.enqueue(push("a", "main", "1"));
+      await it.queue.claim("w");
+      const second = await it.queue.enqueue(push("a", "main", "2"));
+      const third = await it.queue.enqueue(push("a", "main", "3333333"));
+      expect(await stateOf(it, second.id)).toMatchObject({
+        state: "superseded",
+        reason: expect.stringContaining("3333333"),
+      });
+      expect(await it.queue.heartbeat(first.id, "w")).toMatchObject({ state: "superseded" });
+      expect(await stateOf(it, third.id)).toMatchObject({ state: "queued", generation: 3 });
+    });
+
+    it("leaves other branches and other repositories alone when one is superseded", async () => {
+      await using it = await open();
+      const other = await it.queue.enqueue(push("a", "other", "1"));
+      const foreign = await it.queue.enqueue(push("b", "main", "1"));
+      await it.queue.enqueue(push("a", "main", "2"));
+      expect((await stateOf(it, other.id)).state).toBe("queued");
+      expect((await stateOf(it, foreign.id)).state).toBe("queued");
+    });
+
+    it("prefers the owner with the fewest runs under way", async () => {
+      await using it = await open();
+      for (const branch of ["x", "y", "z"]) {
+        await it.queue.enqueue(push("a", branch, "1"));
+        it.advance(1);
+      }
+      const late = await it.queue.enqueue(push("b", "main", "1"));
+      await it.queue.claim("w");
+      expect((await it.queue.claim("w"))?.id).toBe(late.id);
+    });
+
+    it("gives a run to another holder once its lease ran out, and refuses what the first one writes", async () => {
+      await using it = await open();
+      const run = await it.queue.enqueue(push("a", "main", "1"));
+      await it.queue.claim("dead");
+      it.advance(LEASE_MS - 1);
+      expect(await it.queue.claim("next")).toBeUndefined();
+      it.advance(2);
+      expect(await it.queue.claim("next")).toMatchObject({ id: run.id, attempts: 2 });
+      expect(await it.queue.heartbeat(run.id, "dead")).toBe("lost");
+      expect(await it.queue.finish(run.id, "dead", { state: "succeeded" })).toBe(false);
+      expect((await stateOf(it, run.id)).state).toBe("running");
+    });
+
+    it("keeps a run whose holder's heart beats", async () => {
+      await using it = await open();
+      const run = await it.queue.enqueue(push("a", "main", "1"));
+      await it.queue.claim("w");
+      for (let i = 0; i < 5; i++) {
+        it.advance(LEASE_MS - 1);
+        expect(await it.queue.heartbeat(run.id, "w")).toBeUndefined();
+      }
+      expect(await it.queue.claim("other")).toBeUndefined();
+    });
+
+    it("frees the runs of all other holders at once when told that they are gone", async () => {
+      await using it = await open();
+      const run = await it.queue.enqueue(push("a", "main", "1"));
+      await it.queue.claim("dead");
+      await it.queue.reclaim("next");
+      expect((await it.queue.claim("next"))?.id).toBe(run.id);
+    });
+
+    it("gives up a run under which the platform died too often", async () => {
+      await using it = await open();
+      const run = await it.queue.enqueue(push("a", "main", "1"));
+      for (let i = 0; i < MOST_ATTEMPTS; i++) {
+        expect((await it.queue.claim("w"))?.id).toBe(run.id);
+        it.advance(LEASE_MS + 1);
+      }
+      expect(await it.queue.claim("w")).toBeUndefined();
+      expect(await stateOf(it, run.id)).toMatchObject({
+        state: "failed",
+        reason_kind: "platform-unavailable",
+      });
+    });
+
+    it("does not take up again an orphan that somebody asked to stop", async () => {
+      await using it = await open();
+      const run = await it.queue.enqueue(push("a", "main", "1"));
+      await it.queue.claim("dead");
+      await it.queue.stop(run.id, { state: "cancelled", kind: "cancelled", reason: "Cancelled by a." });
+      it.advance(LEASE_MS + 1);
+      expect(await it.queue.claim("w")).toBeUndefined();
+      expect(await stateOf(it, run.id)).toMatchObject({ state: "cancelled", reason: "Cancelled by a." });
+    });
+
+    it("puts a released run back without counting the attempt", async () => {
+      await using it = await open();
+      const run = await it.queue.enqueue(push("a", "main", "1"));
+      await it.queue.claim("w");
+      await it.queue.release(run.id, "w");
+      expect(await stateOf(it, run.id)).toMatchObject({ state: "queued", attempts: 0, lease_holder: null });
+      expect((await it.queue.claim("w"))?.id).toBe(run.id);
+    });
+
+    it("ends a run in exactly one state", async () => {
+      await using it = await open();
+      const run = await it.queue.enqueue(push("a", "main", "1"));
+      await it.queue.claim("w");
+      expect(await it.queue.finish(run.id, "w", { state: "succeeded" })).toBe(true);
+      expect(await it.queue.finish(run.id, "w", { state: "failed", kind: "x", reason: "y" })).toBe(false);
+      expect(await it.queue.stop(run.id, { state: "cancelled", kind: "cancelled", reason: "late" })).toBe(
+        false,
+      );
+      expect(await stateOf(it, run.id)).toMatchObject({ state: "succeeded", reason: null });
+    });
+
+    it("says how many runs wait before one", async () => {
+      await using it = await open();
+      await it.queue.enqueue(push("a", "x", "1"));
+      it.advance(1);
+      await it.queue.enqueue(push("a", "y", "1"));
+      it.advance(1);
+      const last = await it.queue.enqueue(push("a", "z", "1"));
+      expect(await it.queue.ahead(last)).toBe(2);
+      expect(await it.queue.depth()).toEqual({ queued: 3, running: 0 });
+    });
+  });
+}
