@@ -1,0 +1,35 @@
+import type { Platform } from "./supervisor.ts";
+
+/** What a person is told once everything runs: lines to click or to copy. */
+export function announcement(platform: Platform): string {
+  const { owner, token, gitBaseUrl, exampleUrl } = platform;
+  const git = `${gitBaseUrl.replace("://", `://${owner}:${token}@`)}/${owner}/<repository>.git`;
+  const rows: [string, string][] = [
+    ["Sign in", `${platform.signInUrl}  (works once)`],
+    ["Dashboard", platform.dashboardUrl],
+    ...(exampleUrl === null ? [] : [["Try", `curl ${exampleUrl}`] satisfies [string, string]]),
+    ["Deploy", `git remote add cloud ${git}`],
+    ["", "git push cloud main"],
+    ["Isolation", platform.isolation],
+    ["Data", `${platform.data}  (logs in ${platform.data}/logs)`],
+  ];
+  const table = rows.map(([label, value]) => `  ${label.padEnd(9)}  ${value}`).join("\n");
+  return `\nOpenFaaS Cloud is ready.\n\n${table}\n\nCtrl-C stops it; the next start finds everything as it is.\n`;
+}
+
+/** The same for programs, as one line of JSON. */
+export function announcementForPrograms(platform: Platform): string {
+  const { dashboardUrl, signInUrl, gitBaseUrl, token, exampleUrl } = platform;
+  const { edgeMetricsUrl, controlPlaneMetricsUrl, pids, owner } = platform;
+  return `${JSON.stringify({
+    dashboardUrl,
+    signInUrl,
+    gitBaseUrl,
+    owner,
+    token,
+    exampleUrl,
+    edgeMetricsUrl,
+    controlPlaneMetricsUrl,
+    pids,
+  })}\n`;
+}

@@ -1,0 +1,54 @@
+import { parseArgs } from "node:util";
+import { KnownError } from "@openfaas-cloud/shared/known-error.ts";
+
+/** What was asked on the command line. */
+export interface Options {
+  /** Port of the edge; 0 for any free one. */
+  readonly port: number;
+  readonly data: string;
+  /** As given; `undefined` where the data folder or git decides. */
+  readonly owner: string | undefined;
+  readonly json: boolean;
+  readonly empty: boolean;
+  readonly help: boolean;
+}
+
+export const USAGE = `npm start -- [flags]
+
+  --port <port>   port of everything people see (default 8080; 0: any free one)
+  --data <folder> where repositories, functions, keys and logs are kept (default ./data)
+  --owner <slug>  the local owner, as in http://<slug>.localhost (default: the first one of the
+                  data folder, else from git config user.name, else dev)
+  --empty         do not push the bundled example
+  --json          one line of JSON on standard output when ready, everything else on standard error
+  --help          this text
+`;
+
+/** @throws KnownError `usage` */
+export function parseOptions(args: readonly string[]): Options {
+  const { port, ...flags } = read(args);
+  if (!/^\d{1,5}$/.test(port) || Number(port) > 65_535) {
+    throw new KnownError("usage", `--port must be 0 to 65535, not "${port}"`);
+  }
+  if (flags.data === "") throw new KnownError("usage", "--data must name a folder");
+  return { ...flags, owner: flags.owner, port: Number(port) };
+}
+
+function read(args: readonly string[]) {
+  try {
+    return parseArgs({
+      args: [...args],
+      options: {
+        port: { type: "string", default: "8080" },
+        data: { type: "string", default: "data" },
+        owner: { type: "string" },
+        json: { type: "boolean", default: false },
+        empty: { type: "boolean", default: false },
+        help: { type: "boolean", short: "h", default: false },
+      },
+    }).values;
+  } catch (error) {
+    const [reason] = error instanceof Error ? error.message.split(". ") : [String(error)];
+    throw new KnownError("usage", `${reason}. \`npm start -- --help\` lists the flags.`, { cause: error });
+  }
+}

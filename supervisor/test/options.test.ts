@@ -1,0 +1,48 @@
+import { KnownError } from "@openfaas-cloud/shared/known-error.ts";
+import { expect, test } from "vitest";
+import { parseOptions } from "../src/options.ts";
+
+test("no flags are the embedded defaults", () => {
+  expect(parseOptions([])).toEqual({
+    port: 8080,
+    data: "data",
+    owner: undefined,
+    json: false,
+    empty: false,
+    help: false,
+  });
+});
+
+test("every flag is understood", () => {
+  const args = ["--port", "0", "--data", "/x", "--owner=alice", "--json", "--empty", "--help"];
+  expect(parseOptions(args)).toEqual({
+    port: 0,
+    data: "/x",
+    owner: "alice",
+    json: true,
+    empty: true,
+    help: true,
+  });
+});
+
+test.for([
+  { what: "an unknown flag", args: ["--prot", "1"], says: "Unknown option '--prot'" },
+  { what: "a word", args: ["start"], says: "Unexpected argument 'start'" },
+  { what: "a flag without its value", args: ["--port"], says: "argument missing" },
+  { what: "a port that is none", args: ["--port", "http"], says: '--port must be 0 to 65535, not "http"' },
+  { what: "a port beyond the last one", args: ["--port", "65536"], says: "--port must be 0 to 65535" },
+  { what: "a data folder without a name", args: ["--data", ""], says: "--data must name a folder" },
+])("$what is refused in one line", ({ args, says }) => {
+  const refusal = catchError(() => parseOptions(args));
+  expect(refusal).toBeInstanceOf(KnownError);
+  expect(refusal).toMatchObject({ kind: "usage", message: expect.stringContaining(says) });
+  expect(String(refusal)).not.toContain("\n");
+});
+
+function catchError(act: () => unknown): unknown {
+  try {
+    return act();
+  } catch (error) {
+    return error;
+  }
+}

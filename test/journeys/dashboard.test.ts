@@ -1,0 +1,140 @@
+import { mkdir } from "node:fs/promises";
+import { fileURLToPath } from "node:url";
+import type { BrowserContext, Page } from "playwright-core";
+import { expect, test } from "vitest";
+import { TestBrowser } from "../support/browser.ts";
+import { eventually } from "../support/eventually.ts";
+import { TestGate } from "../support/gate.ts";
+import { part } from "../support/parts.ts";
+import { TestPlatform } from "../support/platform.ts";
+import { handlerSaying, packageWithBuildStep, stackFile, TestRepository } from "../support/repository.ts";
+import { temporaryFolder } from "../support/temporary-folder.ts";
+
+/** Pictures for people to look at; nothing compares them. */
+const PICTURES = fileURLToPath(new URL("../../.screenshots/", import.meta.url));
+
+part("chromium")("the dashboard in Chromium", () => {
+  test("sign in, push, watch the build to its end, see the function", async () => {
+    await using folder = await temporaryFolder();
+    await using platform = await TestPlatform.start({ data: folder.path });
+    await using browser = await TestBrowser.open();
+    const context = await browser.newContext();
+    const page = await context.newPage();
+
+    await page.goto(platform.ready.signInUrl);
+    await page.getByRole("heading", { level: 1, name: "Functions" }).waitFor();
+    expect(page.url()).not.toContain("code=");
+    await page.getByText("git push").first().waitFor();
+    await pictures(context, page.url(), "no-functions");
+
+    await using gate = await TestGate.open();
+    const waitInTheMiddle = `console.log('half way'); fetch('${gate.url}').then(() => console.log('all the way'))`;
+    await using repository = await TestRepository.create(platform, "shop", {
+      "stack.yml": stackFile("cart"),
+      "cart/handler.js": handlerSaying("full"),
+      "cart/package.json": packageWithBuildStep(waitInTheMiddle),
+    });
+    const pushed = repository.push();
+    // The page that waits for the first push turns into its run by itself, or names it.
+    const run = page.getByRole("link", { name: /change/ }).first();
+    await run.waitFor();
+    await run.click();
+    await page.waitForURL(/\/dashboard\/runs\//);
+    const log = page.getByRole("log");
+    await log.getByText("half way", { exact: true }).waitFor();
+    await pictures(context, page.url(), "run-building");
+    await page.getByRole("button", { name: "Cancel" }).waitFor();
+    gate.release();
+    await log.getByText("all the way", { exact: true }).waitFor();
+    await page.getByText("Succeeded", { exact: false }).first().waitFor();
+    expect(await pushed).toMatchObject({ code: 0 });
+    await pictures(context, page.url(), "run-succeeded");
+
+    expect(await platform.answerOf("cart")).toBe("full");
+    await page.goto(platform.ready.dashboardUrl);
+    const row = page.getByRole("row").filter({ hasText: "cart" }).first();
+    await row.getByText("Live").waitFor();
+    await eventually("the invocation is counted", async () => {
+      await page.reload();
+      await row.waitFor();
+      return /\b[1-9]\d*\b/.test(await row.getByRole("cell").last().innerText());
+    });
+    await pictures(context, page.url(), "functions");
+    await row.getByRole("link", { name: "cart", exact: true }).click();
+    await page.getByRole("heading", { level: 1, name: "cart" }).waitFor();
+    await page.getByText("Serving commit", { exact: false }).first().waitFor();
+    await pictures(context, page.url(), "function");
+
+    const failed = await repository.push({ "cart/package.json": packageWithBuildStep("process.exit(3)") });
+    expect(failed.code).not.toBe(0);
+    await page.goto(platform.ready.dashboardUrl);
+    await page.getByText("Failed").first().waitFor();
+    await page
+      .getByRole("link", { name: /change/ })
+      .first()
+      .click();
+    await page.getByText("exit code 3").first().waitFor();
+    await pictures(context, page.url(), "run-failed");
+
+    expect(browser.complaints).toEqual([]);
+  }, 120_000);
+
+  test("a link signs in once, a token again, and signing out ends the session", async () => {
+    await using folder = await temporaryFolder();
+    await using platform = await TestPlatform.start({ data: folder.path });
+    await using browser = await TestBrowser.open();
+    const first = await (await browser.newContext()).newPage();
+    await first.goto(platform.ready.signInUrl);
+    await first.getByRole("heading", { level: 1, name: "Functions" }).waitFor();
+
+    const second = await (await browser.newContext()).newPage();
+    await second.goto(platform.ready.signInUrl);
+    await second.getByText("used already", { exact: false }).first().waitFor();
+
+    await second.getByLabel("Access token").fill("ofc_guess");
+    await second.getByRole("button", { name: "Sign in" }).click();
+    await second.getByText("not known", { exact: false }).first().waitFor();
+    await second.getByLabel("Access token").fill(platform.ready.token);
+    await second.getByRole("button", { name: "Sign in" }).click();
+    await second.getByRole("heading", { level: 1, name: "Functions" }).waitFor();
+
+    const session = await first.context().cookies();
+    expect(session).toMatchObject([{ httpOnly: true, secure: true, sameSite: "Lax", path: "/" }]);
+    await first.getByRole("button", { name: /alice/i }).first().click();
+    await first.getByRole("button", { name: /sign out/i }).click();
+    await first.getByRole("heading", { level: 1, name: /sign in/i }).waitFor();
+    await first.context().addCookies(session);
+    await first.goto(platform.ready.dashboardUrl);
+    await first.getByRole("heading", { level: 1, name: /sign in/i }).waitFor();
+  }, 60_000);
+});
+
+/** Wide and narrow, light and dark; fails where a page is wider than the window. */
+async function pictures(context: BrowserContext, url: string, name: string): Promise<void> {
+  await mkdir(PICTURES, { recursive: true });
+  const page = await context.newPage();
+  for (const colorScheme of ["light", "dark"] as const) {
+    for (const width of [1440, 360]) {
+      await page.emulateMedia({ colorScheme });
+      await page.setViewportSize({ width, height: 900 });
+      if (page.url() !== url) await page.goto(url);
+      await page.getByRole("heading", { level: 1 }).waitFor();
+      await settled(page);
+      await page.screenshot({ path: `${PICTURES}${name}-${width}-${colorScheme}.png`, fullPage: true });
+      const overflow = await page.evaluate(
+        () => document.documentElement.scrollWidth - document.documentElement.clientWidth,
+      );
+      expect(overflow, `${name} at ${width} px scrolls sideways`).toBe(0);
+    }
+  }
+  await page.close();
+}
+
+/** Nothing is a placeholder any more, and what the page says of a log is no longer that it connects. */
+async function settled(page: Page): Promise<void> {
+  await eventually("the page has its data", async () => (await page.locator(".placeholder").count()) === 0);
+  await eventually(
+    "its log is there",
+    async () => !/Connecting/.test(await page.locator("main").innerText()),
+  );
+}
