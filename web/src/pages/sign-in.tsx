@@ -1,7 +1,6 @@
 import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
-import { useEffect } from "react";
+import { type FormEvent, useEffect } from "react";
 import { Navigate, useLocation, useNavigate } from "react-router";
-import { Command } from "../components/command.tsx";
 import { Icon } from "../components/icon.tsx";
 import { Plain } from "../components/plain.tsx";
 import { refusalCode, useTRPC } from "../trpc.ts";
@@ -29,12 +28,18 @@ export function SignInPage() {
     mutate({ code });
   }, [pathname, hash, navigate, mutate]);
 
+  const submitToken = (event: FormEvent<HTMLFormElement>) => {
+    event.preventDefault();
+    const token = new FormData(event.currentTarget).get("token");
+    if (typeof token === "string") mutate({ token: token.trim() });
+  };
+
   if (signIn.isPending) {
     return (
       <Plain title="Signing in">
         <p className="mb-0" role="status">
           <Icon name="repeat" className="turning me-2" />
-          Checking the link …
+          Signing in …
         </p>
       </Plain>
     );
@@ -47,16 +52,37 @@ export function SignInPage() {
         <div className="alert alert-danger" role="alert">
           <strong>That did not work.</strong>{" "}
           {refusalCode(signIn.error) === undefined
-            ? "The control plane did not answer. Open the link again in a moment."
+            ? "The control plane did not answer. Try again in a moment."
             : signIn.error.message}
         </div>
       )}
       <p>
-        You sign in with a <strong>one-time link</strong>. The platform prints one in its terminal when it
-        starts; open it in this browser. It works once, and for a short time.
+        Open the <strong>one-time link</strong> that the platform prints when it starts. It works once, within
+        the hour.
       </p>
-      <p className="mb-2">Need a new one? On the machine that runs the platform:</p>
-      <Command text="npm start" what="the command that prints a link" />
+      <p>
+        Or use your <strong>access token</strong>: the password in your push URL,{" "}
+        <code>http://owner:token@…</code>
+      </p>
+      <form onSubmit={submitToken}>
+        <label className="form-label" htmlFor="token">
+          Access token
+        </label>
+        <div className="input-group">
+          <input
+            className="form-control font-monospace"
+            id="token"
+            name="token"
+            type="password"
+            autoComplete="current-password"
+            maxLength={200}
+            required
+          />
+          <button className="btn btn-primary" type="submit">
+            Sign in
+          </button>
+        </div>
+      </form>
     </Plain>
   );
 }
