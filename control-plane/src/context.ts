@@ -28,7 +28,7 @@ import { countOwners, ensureMember, ensureOwner } from "./ports/store/owners.ts"
 import { openSqliteStore } from "./ports/store/sqlite.ts";
 import type { Store } from "./ports/store/store.ts";
 import { openEdgeUsage } from "./ports/usage-source/edge.ts";
-import { followRuntime, liveRoutes } from "./routes/follow-runtime.ts";
+import { LiveRoutes, readLiveRoutes } from "./routes/live-routes.ts";
 import { RoutePublisher } from "./routes/route-publisher.ts";
 import { openSandbox } from "./sandbox/sandbox.ts";
 import { openServer } from "./server.ts";
@@ -107,7 +107,7 @@ export async function openControlPlane(config: ControlPlaneConfig, logger: Logge
       revoked: await revokedSessions(store),
       listOwners: (await countOwners(store)) === 1,
     },
-    await liveRoutes(store, runtime),
+    await readLiveRoutes(store, runtime),
   );
 
   const gate = openPushGate({ store, queue, feed, logs, audit, urls });
@@ -147,11 +147,12 @@ export async function openControlPlane(config: ControlPlaneConfig, logger: Logge
 
   opened.defer(() => runtime.stopAll({ graceMs: STOP_GRACE_MS }));
   // Disposed before the functions end, so that edges keep the routes as they were and not as a stopping platform has them.
-  opened.use(followRuntime({ store, runtime, routes, logger }));
+  const liveRoutes = opened.use(new LiveRoutes({ store, runtime, routes, logger }));
   const retirement = opened.use(new Retirement(runtime, logger));
   const runPorts = {
     ...api,
     sourceHost,
+    liveRoutes,
     retirement,
     reporter: openReporter({ sourceHost, audit, urls, logger }),
     workDir: join(dataDir, "checkouts"),
@@ -197,7 +198,8 @@ async function openLocalAccess(store: Store, config: ControlPlaneConfig, isolati
       `Without a sandbox the platform serves one owner only, and this data folder has several. ${isolation.reason}`,
     );
   }
-  const person = { subject: `local:${slug}`, name: slug };
+  // One person, whichever owner the platform was started for: the same token goes on working for all of them.
+  const person = { subject: "local", name: slug };
   await ensureMember(store, person, owner.id);
   await ensureAccessToken(store, person, "start command", token.reveal());
   return person;

@@ -4,6 +4,7 @@ import fastifyStatic from "@fastify/static";
 import type { Secret } from "@openfaas-cloud/shared/env.ts";
 import { type FastifyTRPCPluginOptions, fastifyTRPCPlugin } from "@trpc/server/adapters/fastify";
 import { type FastifyInstance, fastify } from "fastify";
+import { ZodError } from "zod";
 import { type ApiPorts, openApiContext } from "./api/procedure.ts";
 import { type AppRouter, appRouter } from "./api/router.ts";
 import { serveEdges } from "./routes/serve.ts";
@@ -42,7 +43,7 @@ export async function openServer(options: {
     reply.headers(SECURITY_HEADERS);
   });
   server.setErrorHandler((error: Error & { statusCode?: number }, request, reply) => {
-    const status = error.statusCode ?? 500;
+    const status = error instanceof ZodError ? 400 : (error.statusCode ?? 500);
     if (status >= 500) api.logger.error({ err: error, path: request.url.split("?")[0] }, "a request failed");
     return reply.code(status).send({ error: status >= 500 ? "An error of the platform." : error.message });
   });
@@ -87,8 +88,8 @@ async function serveDashboard(server: FastifyInstance, webDir: string): Promise<
     root: webDir,
     prefix: "/dashboard/",
     // Built files carry a hash of their content in their names; the page that names them is asked for each time.
-    setHeaders: (reply, path) => {
-      reply.header(
+    setHeaders: (response, path) => {
+      response.setHeader(
         "cache-control",
         path.includes("/assets/") ? "public, max-age=31536000, immutable" : "no-cache",
       );

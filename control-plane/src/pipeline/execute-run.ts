@@ -8,7 +8,7 @@ import {
   shortCommit,
 } from "@openfaas-cloud/shared/names.ts";
 import type { Logger } from "../logger.ts";
-import type { LogSink, LogStore } from "../ports/log-store/log-store.ts";
+import type { LogSink } from "../ports/log-store/log-store.ts";
 import type { Queue, Run, RunEnd, StopReason } from "../ports/queue/queue.ts";
 import type { RepositoryRef } from "../ports/source-host/source-host.ts";
 import { listDeployed } from "../ports/store/functions.ts";
@@ -40,7 +40,6 @@ export class PlatformStopping extends Error {}
 export interface RunPorts extends PipelinePorts {
   readonly queue: Queue;
   readonly feed: RunFeed;
-  readonly logs: LogStore;
   readonly reporter: Reporter;
   readonly urls: Urls;
   readonly logger: Logger;

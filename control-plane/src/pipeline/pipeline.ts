@@ -3,11 +3,13 @@ import { join } from "node:path";
 import { Readable } from "node:stream";
 import { CommitSha, shortCommit } from "@openfaas-cloud/shared/names.ts";
 import type { Builder } from "../ports/builder/builder.ts";
+import type { LogStore } from "../ports/log-store/log-store.ts";
 import type { Runtime } from "../ports/runtime/runtime.ts";
 import type { SecretStore } from "../ports/secret-store/secret-store.ts";
 import type { RepositoryRef, SourceHost } from "../ports/source-host/source-host.ts";
 import type { Store } from "../ports/store/store.ts";
 import type { UsageSource } from "../ports/usage-source/usage-source.ts";
+import type { LiveRoutes } from "../routes/live-routes.ts";
 import type { RoutePublisher } from "../routes/route-publisher.ts";
 import { checkout } from "./checkout.ts";
 import { type DeployedFunction, deploy } from "./deploy.ts";
@@ -26,7 +28,9 @@ export interface PipelinePorts {
   readonly runtime: Runtime;
   readonly secrets: SecretStore;
   readonly usage: UsageSource;
+  readonly logs: LogStore;
   readonly routes: RoutePublisher;
+  readonly liveRoutes: LiveRoutes;
   readonly retirement: Retirement;
   /** Where checkouts go; each run has a folder of its own below it. */
   readonly workDir: string;

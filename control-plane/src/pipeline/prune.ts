@@ -1,9 +1,9 @@
+import type { LogStore } from "../ports/log-store/log-store.ts";
 import type { Run } from "../ports/queue/queue.ts";
 import { type Deployed, listDeployed } from "../ports/store/functions.ts";
 import type { Store } from "../ports/store/store.ts";
 import type { UsageSource } from "../ports/usage-source/usage-source.ts";
-import type { RoutePublisher } from "../routes/route-publisher.ts";
-import { toRoute } from "../routes/snapshot.ts";
+import type { LiveRoutes } from "../routes/live-routes.ts";
 import type { Plan } from "./plan.ts";
 
 /**
@@ -14,7 +14,12 @@ import type { Plan } from "./plan.ts";
 export async function prune(
   run: Run,
   plan: Plan,
-  ports: { readonly store: Store; readonly routes: RoutePublisher; readonly usage: UsageSource },
+  ports: {
+    readonly store: Store;
+    readonly liveRoutes: LiveRoutes;
+    readonly usage: UsageSource;
+    readonly logs: LogStore;
+  },
 ): Promise<readonly Deployed[]> {
   const kept = new Set(plan.functions.map((planned) => planned.functionId));
   const gone = (await listDeployed(ports.store, { repositoryId: run.repository_id })).filter(
@@ -35,7 +40,10 @@ export async function prune(
       .where("owner_id", "=", run.owner_id)
       .execute();
   });
-  await ports.routes.publish({ removals: gone.map((deployed) => toRoute(deployed, undefined)) });
-  for (const id of ids) await ports.usage.remove(id);
+  await ports.liveRoutes.refresh(ids);
+  for (const functionId of ids) {
+    await ports.usage.remove(functionId);
+    await ports.logs.remove({ kind: "function", functionId });
+  }
   return gone;
 }

@@ -1,11 +1,9 @@
 import type { Transaction } from "kysely";
 import type { Run } from "../ports/queue/queue.ts";
-import type { Runtime } from "../ports/runtime/runtime.ts";
-import { listDeployed } from "../ports/store/functions.ts";
 import type { FunctionRow, RevisionRow, Schema } from "../ports/store/schema.ts";
 import type { Store } from "../ports/store/store.ts";
+import type { LiveRoutes } from "../routes/live-routes.ts";
 import type { RoutePublisher } from "../routes/route-publisher.ts";
-import { toRoute } from "../routes/snapshot.ts";
 import type { DeployedFunction } from "./deploy.ts";
 import { Rejected } from "./rejected.ts";
 
@@ -28,19 +26,14 @@ export interface Published {
 export async function publish(
   run: Run,
   deployed: readonly DeployedFunction[],
-  ports: { readonly store: Store; readonly runtime: Runtime; readonly routes: RoutePublisher },
+  ports: { readonly store: Store; readonly liveRoutes: LiveRoutes; readonly routes: RoutePublisher },
   signal: AbortSignal,
 ): Promise<Published> {
-  const { store, runtime, routes } = ports;
-  await store.transaction().execute(async (transaction) => {
+  await ports.store.transaction().execute(async (transaction) => {
     for (const one of deployed) await activate(transaction, run, one);
   });
-  const live = await listDeployed(store, { functionIds: deployed.map((one) => one.planned.functionId) });
-  const running = new Map(runtime.list().map((revision) => [revision.revisionId, revision]));
-  const version = await routes.publish({
-    upserts: live.map((one) => toRoute(one, running.get(one.revision.id))),
-  });
-  const confirmed = await confirmedInTime(routes, version, signal);
+  const version = await ports.liveRoutes.refresh(deployed.map((one) => one.planned.functionId));
+  const confirmed = await confirmedInTime(ports.routes, version, signal);
   return { version, confirmed, retired: retiredBy(deployed) };
 }
 

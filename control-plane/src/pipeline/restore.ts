@@ -52,6 +52,13 @@ async function keepTrying(deployed: Deployed, ports: RestorePorts, signal: Abort
   }
 }
 
+/** A run may have replaced the revision while it was starting, and found nothing of it to end. */
+async function stopIfRetired({ id, revision, owner_id }: Deployed, ports: RestorePorts): Promise<void> {
+  const [now] = await listDeployed(ports.store, { functionIds: [id] });
+  if (now?.revision.id === revision.id) return;
+  await ports.runtime.stop({ revisionId: revision.id, ownerId: owner_id }, { graceMs: 5_000 });
+}
+
 async function startOnce(deployed: Deployed, ports: RestorePorts, signal: AbortSignal): Promise<boolean> {
   const { revision } = deployed;
   const { parsed: spec } = revision;
@@ -74,6 +81,7 @@ async function startOnce(deployed: Deployed, ports: RestorePorts, signal: AbortS
       },
       { log, signal },
     );
+    await stopIfRetired(deployed, ports);
     return true;
   } catch (error) {
     log.write("platform", `did not start again, trying later: ${errorMessage(error)}\n`);

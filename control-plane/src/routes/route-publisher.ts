@@ -78,6 +78,10 @@ export class RoutePublisher {
     return this.#settings;
   }
 
+  get routes(): readonly Route[] {
+    return [...this.#routes.values()];
+  }
+
   get size(): number {
     return this.#routes.size;
   }
@@ -117,18 +121,9 @@ export class RoutePublisher {
       removals: removals.map(({ owner, function: name }) => ({ owner, function: name })),
       ...(settings ? { settings } : {}),
     };
-    this.#publishedAt.set(this.#version, performance.now());
+    if (this.#connections.size > 0) this.#publishedAt.set(this.#version, performance.now());
     for (const connection of this.#connections) connection.send(message);
     return this.#version;
-  }
-
-  /** Replaces the whole wanted set: what is not in `routes` goes. */
-  async publishAll(routes: readonly Route[]): Promise<number> {
-    const wanted = new Set(routes.map(keyOf));
-    return this.publish({
-      upserts: routes,
-      removals: [...this.#routes.values()].filter((route) => !wanted.has(keyOf(route))),
-    });
   }
 
   /**
@@ -190,7 +185,7 @@ export class RoutePublisher {
       checksum: this.#digest.hex(),
       forced: false,
       settings: this.#settings,
-      routes: [...this.#routes.values()],
+      routes: [...this.routes],
     };
   }
 
