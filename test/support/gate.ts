@@ -20,6 +20,11 @@ export class TestGate implements AsyncDisposable {
     return new TestGate(server, waiting);
   }
 
+  /** How many wait now. */
+  get waiting(): number {
+    return this.#waiting.filter((response) => !response.destroyed).length;
+  }
+
   /** Lets everybody pass who waits now. */
   release(): void {
     for (const response of this.#waiting.splice(0)) response.end();

@@ -7,17 +7,32 @@ export interface Answer {
   readonly body: string;
 }
 
+export interface RequestOptions {
+  readonly headers?: Readonly<Record<string, string>>;
+  readonly timeoutMs?: number;
+}
+
 /** A client for whom every host is this machine: not every resolver knows `*.localhost`. */
 export class HttpClient implements Disposable {
   readonly #agent = new http.Agent({ keepAlive: true });
 
-  get(url: string, options: { headers?: Record<string, string>; timeoutMs?: number } = {}): Promise<Answer> {
+  get(url: string, options: RequestOptions = {}): Promise<Answer> {
+    return this.#send("GET", url, options);
+  }
+
+  /** A JSON body. */
+  post(url: string, body: unknown, options: RequestOptions = {}): Promise<Answer> {
+    const headers = { ...options.headers, "content-type": "application/json" };
+    return this.#send("POST", url, { ...options, headers }, JSON.stringify(body));
+  }
+
+  #send(method: string, url: string, options: RequestOptions, body?: string): Promise<Answer> {
     const { headers = {}, timeoutMs = 10_000 } = options;
     const { promise, resolve, reject } = Promise.withResolvers<Answer>();
     const signal = AbortSignal.timeout(timeoutMs);
-    const request = http.get(
+    const request = http.request(
       url,
-      { agent: this.#agent, lookup: thisMachine, headers, signal },
+      { method, agent: this.#agent, lookup: thisMachine, headers, signal },
       (response) => {
         const chunks: Buffer[] = [];
         response.on("data", (chunk: Buffer) => chunks.push(chunk));
@@ -32,6 +47,7 @@ export class HttpClient implements Disposable {
       },
     );
     request.on("error", reject);
+    request.end(body);
     return promise;
   }
 

@@ -91,6 +91,15 @@ export class TestPlatform implements AsyncDisposable {
     return this.#http.get(url, options);
   }
 
+  /** Calls a procedure of the API with the local owner's access token. */
+  async call(kind: "query" | "mutation", procedure: string, input: unknown, headers = {}): Promise<Answer> {
+    const url = `${new URL(this.ready.gitBaseUrl).origin}/api/trpc/${procedure}`;
+    const authorized = { headers: { authorization: `Bearer ${this.ready.token}`, ...headers } };
+    return kind === "mutation"
+      ? this.#http.post(url, input, authorized)
+      : this.#http.get(`${url}?input=${encodeURIComponent(JSON.stringify(input))}`, authorized);
+  }
+
   /** The function's answer, once it is a 200. */
   answerOf(name: string): Promise<string> {
     return eventually(

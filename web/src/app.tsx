@@ -6,10 +6,11 @@ import { FunctionsPage } from "./pages/functions.tsx";
 import { LogsPage } from "./pages/logs.tsx";
 import { NotFoundPage } from "./pages/not-found.tsx";
 import { RunPage } from "./pages/run.tsx";
+import { SecretsPage } from "./pages/secrets.tsx";
 import { SignInPage } from "./pages/sign-in.tsx";
 import { Session } from "./session.tsx";
 
-/** Static segments win over `:owner`; owners cannot be named `runs` or `sign-in`. */
+/** Static segments win over `:owner`; no owner can be named `runs`, `secrets` or `sign-in`. */
 export function App() {
   return (
     <Routes>
@@ -23,6 +24,7 @@ export function App() {
       >
         <Route index element={<FunctionsPage />} />
         <Route path="runs/:id" element={<RunPage />} />
+        <Route path="secrets/:owner" element={<SecretsPage />} />
         <Route path=":owner" element={<FunctionsPage />} />
         <Route path=":owner/:function" element={<FunctionPage />} />
         <Route path=":owner/:function/function-log" element={<LogsPage />} />

@@ -72,7 +72,7 @@ async function planFunction(
   if (missing.length > 0) {
     throw new Rejected(
       "secret-missing",
-      `function ${spec.name}: there is no secret ${missing.join(", ")}. Set it on the owner's page, then push again.`,
+      `function ${spec.name}: there is no secret ${missing.join(", ")}. Set it in the dashboard, under Secrets, then push again.`,
     );
   }
   return { spec, functionId: derivedId(run.owner_id, run.repository_id, spec.name), secrets, live };

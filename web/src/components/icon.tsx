@@ -13,6 +13,7 @@ import copy from "bootstrap-icons/icons/copy.svg";
 import notReached from "bootstrap-icons/icons/dash-circle.svg";
 import download from "bootstrap-icons/icons/download.svg";
 import warning from "bootstrap-icons/icons/exclamation-triangle-fill.svg";
+import secret from "bootstrap-icons/icons/key.svg";
 import dark from "bootstrap-icons/icons/moon-stars-fill.svg";
 import person from "bootstrap-icons/icons/person-circle.svg";
 import skipped from "bootstrap-icons/icons/skip-forward.svg";
@@ -37,6 +38,7 @@ const icons = {
   open,
   person,
   redo,
+  secret,
   repeat,
   skipped,
   stopped,
