@@ -1,6 +1,6 @@
 import { availableParallelism } from "node:os";
 import { isAbsolute } from "node:path";
-import { integer, port, readEnv, type Secret, secret } from "@openfaas-cloud/shared/env.ts";
+import { port, positiveInteger, readEnv, type Secret, secret } from "@openfaas-cloud/shared/env.ts";
 import { OwnerSlug } from "@openfaas-cloud/shared/names.ts";
 import { z } from "zod";
 
@@ -35,12 +35,12 @@ const Environment = z.object({
   LOCAL_OWNER: OwnerSlug,
   LOCAL_TOKEN: secret,
   LOG_LEVEL: z.enum(["fatal", "error", "warn", "info", "debug", "trace"]).default("info"),
-  CONTROL_PLANE_CONCURRENT_RUNS: integer.default(2),
-  CONTROL_PLANE_PARALLEL_FUNCTIONS: integer.default(Math.max(2, availableParallelism())),
-  CONTROL_PLANE_RUN_TIMEOUT_MS: integer.default(30 * 60_000),
-  CONTROL_PLANE_BUILD_TIMEOUT_MS: integer.default(10 * 60_000),
-  CONTROL_PLANE_HEALTH_TIMEOUT_MS: integer.default(30_000),
-  CONTROL_PLANE_MAX_MEMORY_BYTES: integer.default(1024 * 1024 * 1024),
+  CONTROL_PLANE_CONCURRENT_RUNS: positiveInteger.default(2),
+  CONTROL_PLANE_PARALLEL_FUNCTIONS: positiveInteger.default(Math.max(2, availableParallelism())),
+  CONTROL_PLANE_RUN_TIMEOUT_MS: positiveInteger.default(30 * 60_000),
+  CONTROL_PLANE_BUILD_TIMEOUT_MS: positiveInteger.default(10 * 60_000),
+  CONTROL_PLANE_HEALTH_TIMEOUT_MS: positiveInteger.default(30_000),
+  CONTROL_PLANE_MAX_MEMORY_BYTES: positiveInteger.default(1024 * 1024 * 1024),
 });
 
 /** @throws KnownError `config-invalid` with every variable that does not do. */

@@ -1,4 +1,5 @@
 import { randomBytes, randomUUID } from "node:crypto";
+import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { KnownError } from "@openfaas-cloud/shared/known-error.ts";
@@ -9,11 +10,11 @@ import { openSessionTokens } from "./access/session-token.ts";
 import { openAdminServer } from "./admin-server.ts";
 import type { ControlPlaneConfig } from "./config.ts";
 import type { Logger } from "./logger.ts";
-import { executeRun } from "./pipeline/execute-run.ts";
+import { Collector } from "./pipeline/collect.ts";
+import { closeEndedRun, executeRun } from "./pipeline/execute-run.ts";
 import { openReporter } from "./pipeline/reporter.ts";
 import { restore } from "./pipeline/restore.ts";
 import { Retirement } from "./pipeline/retirement.ts";
-import { RunFeed } from "./pipeline/run-feed.ts";
 import { Worker } from "./pipeline/worker.ts";
 import { openStoreAuditSink } from "./ports/audit-sink/store.ts";
 import { openProcessBuilder } from "./ports/builder/process.ts";
@@ -30,6 +31,7 @@ import type { Store } from "./ports/store/store.ts";
 import { openEdgeUsage } from "./ports/usage-source/edge.ts";
 import { LiveRoutes, readLiveRoutes } from "./routes/live-routes.ts";
 import { RoutePublisher } from "./routes/route-publisher.ts";
+import { RunFeed } from "./run-feed.ts";
 import { openSandbox } from "./sandbox/sandbox.ts";
 import { openServer } from "./server.ts";
 import { openToolchains } from "./templates/toolchains.ts";
@@ -77,10 +79,20 @@ export async function openControlPlane(config: ControlPlaneConfig, logger: Logge
   );
   const sessions = await openSessionTokens(join(dataDir, "keys", "session.json"), urls.systemHost);
 
+  const workDir = join(dataDir, "checkouts");
+  await rm(workDir, { recursive: true, force: true });
+
   const sandbox = await openSandbox({ dataDir });
   const toolchains = await openToolchains();
   const builder = opened.use(
-    await openProcessBuilder({ dataDir, sandbox, toolchains, deadlineMs: config.buildTimeoutMs }),
+    await openProcessBuilder({
+      dataDir,
+      sandbox,
+      toolchains,
+      deadlineMs: config.buildTimeoutMs,
+      // An artifact is in no revision until its run publishes it.
+      collectGraceMs: config.runTimeoutMs + 60_000,
+    }),
   );
   const runtime = opened.use(
     await openProcessRuntime({
@@ -94,7 +106,6 @@ export async function openControlPlane(config: ControlPlaneConfig, logger: Logge
 
   const person = await openLocalAccess(store, config, runtime.isolation);
   const restoring = new AbortController();
-  opened.defer(() => restoring.abort());
   await Promise.race([
     restore({ store, runtime, secrets, logs, logger }, restoring.signal),
     new Promise((resolve) => setTimeout(resolve, RESTORE_MS).unref()),
@@ -146,16 +157,21 @@ export async function openControlPlane(config: ControlPlaneConfig, logger: Logge
   const admin = opened.adopt(openAdminServer({ queue, routes }), (it) => it.close());
 
   opened.defer(() => runtime.stopAll({ graceMs: STOP_GRACE_MS }));
+  opened.defer(() => restoring.abort());
   // Disposed before the functions end, so that edges keep the routes as they were and not as a stopping platform has them.
   const liveRoutes = opened.use(new LiveRoutes({ store, runtime, routes, logger }));
-  const retirement = opened.use(new Retirement(runtime, logger));
+  // What changed since the routes were read, before anybody followed the runtime.
+  await liveRoutes.refresh();
+  const retirement = opened.use(new Retirement({ runtime, routes, logger }));
+  const collector = opened.use(new Collector({ store, sourceHost, builder, logs, logger }));
   const runPorts = {
     ...api,
     sourceHost,
     liveRoutes,
     retirement,
+    collector,
     reporter: openReporter({ sourceHost, audit, urls, logger }),
-    workDir: join(dataDir, "checkouts"),
+    workDir,
     parallelFunctions: config.parallelFunctions,
     runTimeoutMs: config.runTimeoutMs,
     maxMemoryBytes: config.maxMemoryBytes,
@@ -166,6 +182,7 @@ export async function openControlPlane(config: ControlPlaneConfig, logger: Logge
     logger,
     concurrency: config.concurrentRuns,
     execute: (run, holder, signal) => executeRun(run, holder, runPorts, signal),
+    closeEnded: (runId) => closeEndedRun(runId, runPorts),
   });
   opened.use(worker);
   // The file is this process's alone, so whoever held a lease on a run in it is gone.

@@ -7,7 +7,7 @@ import {
 } from "@openfaas-cloud/shared/process-message.ts";
 import { readConfig } from "./config.ts";
 import { type ControlPlane, openControlPlane } from "./context.ts";
-import { openLogger } from "./logger.ts";
+import { type Logger, openLogger } from "./logger.ts";
 
 /** Long enough after the start that what was loaded for it is garbage. */
 const SETTLED_MS = 5_000;
@@ -20,7 +20,7 @@ async function main(): Promise<void> {
     const logger = openLogger(config.logLevel);
     const controlPlane = await openControlPlane(config, logger);
     stopOnSignals(controlPlane);
-    answerSupervisor(controlPlane);
+    answerSupervisor(controlPlane, logger);
     // Written at exit otherwise, which a process that is killed never gets to.
     flushCompileCache();
     setTimeout(releaseStartMemory, SETTLED_MS).unref();
@@ -31,14 +31,18 @@ async function main(): Promise<void> {
   }
 }
 
-function answerSupervisor(controlPlane: ControlPlane): void {
+function answerSupervisor(controlPlane: ControlPlane, logger: Logger): void {
   if (!process.send) return;
   const send = (message: ReadyMessage | SupervisorReply) => process.send?.(message);
-  process.on("message", async (message) => {
+  process.on("message", (message) => {
+    // Where it fails the supervisor gets no answer, and says so.
+    answer(message).catch((error: unknown) => logger.error({ err: error }, "the supervisor got no answer"));
+  });
+  const answer = async (message: unknown) => {
     const { kind, id } = SupervisorRequest.parse(message);
     if (kind === "sign-in-link") send({ kind, id, url: await controlPlane.signInLink() });
     else send({ kind, id, ...(await controlPlane.status()) });
-  });
+  };
   send({ kind: "ready", port: controlPlane.port, adminPort: controlPlane.adminPort });
 }
 

@@ -1,5 +1,3 @@
-import type { OwnerSlug } from "@openfaas-cloud/shared/names.ts";
-
 /** Public addresses, all made in one place. `base` is the functions domain with scheme and port: `http://localhost:8080`. */
 export class Urls {
   readonly #base: URL;
@@ -32,10 +30,6 @@ export class Urls {
 
   run(runId: string): string {
     return `${this.system}/dashboard/runs/${runId}`;
-  }
-
-  owner(owner: OwnerSlug): string {
-    return `${this.system}/dashboard/${owner}`;
   }
 
   /** In the fragment, which no browser sends to a server or writes in a referrer. */

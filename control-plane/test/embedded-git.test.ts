@@ -180,9 +180,9 @@ describe("a push", () => {
     it.gate.decide = () => ({ kind: "refused", message: "no" });
     await push(work, "main");
     const repository = must(it.gate.pushes[0]?.repository, "repository");
-    await it.host.tidy(repository, async () => new Set([commit]));
+    await it.host.tidy(repository, async () => new Set([commit]), new AbortController().signal);
     expect(await it.ref("r1", "refs/openfaas/")).toBe(commit);
-    await it.host.tidy(repository, async () => new Set());
+    await it.host.tidy(repository, async () => new Set(), new AbortController().signal);
     expect(await it.ref("r1", "refs/openfaas/")).toBe("");
   });
 
@@ -195,7 +195,11 @@ describe("a push", () => {
     const pushing = startGit(work, ["push", "origin", "main"]);
     run.print("under way");
     await pushing.printed("remote: under way");
-    await it.host.tidy(must(it.gate.pushes[0]?.repository, "repository"), async () => new Set());
+    await it.host.tidy(
+      must(it.gate.pushes[0]?.repository, "repository"),
+      async () => new Set(),
+      new AbortController().signal,
+    );
     expect(await it.ref("r1", "refs/openfaas/")).toBe(commit);
     run.finish({ succeeded: true, message: "live" });
     expect(await pushing.finished).toMatchObject({ code: 0 });

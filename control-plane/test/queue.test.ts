@@ -1,8 +1,8 @@
 import { join } from "node:path";
 import { temporaryFolder } from "../../test/support/temporary-folder.ts";
-import { RunFeed } from "../src/pipeline/run-feed.ts";
 import { openSqlQueue } from "../src/ports/queue/sql.ts";
 import { openSqliteStore } from "../src/ports/store/sqlite.ts";
+import { RunFeed, type RunNews } from "../src/run-feed.ts";
 import { describeQueue } from "./contracts/queue.ts";
 import { addOwners } from "./support/owners.ts";
 
@@ -11,9 +11,13 @@ describeQueue("sqlite", async () => {
   const store = await openSqliteStore(join(dir.path, "store.sqlite"));
   await addOwners(store);
   let now = Date.now();
+  const feed = new RunFeed();
+  const news: [string, RunNews][] = [];
+  feed.onChange((...one) => void news.push(one));
   return {
     store,
-    queue: openSqlQueue({ store, feed: new RunFeed(), now: () => now }),
+    news,
+    queue: openSqlQueue({ store, feed, now: () => now }),
     advance: (ms) => {
       now += ms;
     },

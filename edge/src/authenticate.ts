@@ -1,7 +1,12 @@
 import { createHash } from "node:crypto";
 import { errorMessage } from "@openfaas-cloud/shared/known-error.ts";
 import type { Route, RouteSettings } from "@openfaas-cloud/shared/route.ts";
-import { SESSION_COOKIE, SESSION_ISSUER, SessionClaims } from "@openfaas-cloud/shared/session.ts";
+import {
+  CLOCK_TOLERANCE_S,
+  SESSION_COOKIE,
+  SESSION_ISSUER,
+  SessionClaims,
+} from "@openfaas-cloud/shared/session.ts";
 import { importJWK, type JWSHeaderParameters, jwtVerify } from "jose";
 import { LRUCache } from "lru-cache";
 import { cookieValues, type RequestHead } from "./headers.ts";
@@ -11,7 +16,6 @@ import type { Refusal } from "./refusal.ts";
 const POSITIVE_TTL_MS = 60_000;
 const NEGATIVE_TTL_MS = 5_000;
 const MAX_VERDICTS = 100_000;
-const SKEW_S = 60;
 const MAX_TOKEN_CHARACTERS = 8 * 1024;
 
 export type Access =
@@ -72,7 +76,7 @@ export class Authenticator {
         algorithms: ["ES256"],
         issuer: SESSION_ISSUER,
         audience: this.#audience,
-        clockTolerance: SKEW_S,
+        clockTolerance: CLOCK_TOLERANCE_S,
         requiredClaims: ["exp", "jti", "sub"],
       });
       const claims = SessionClaims.parse(payload);
@@ -94,7 +98,7 @@ export class Authenticator {
 }
 
 function positiveTtlMs(claims: SessionClaims): number {
-  const leftMs = (claims.exp + SKEW_S) * 1000 - Date.now();
+  const leftMs = (claims.exp + CLOCK_TOLERANCE_S) * 1000 - Date.now();
   return Math.max(1, Math.min(POSITIVE_TTL_MS, leftMs));
 }
 

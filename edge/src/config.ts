@@ -1,4 +1,4 @@
-import { integer, port, readEnv, type Secret, secret } from "@openfaas-cloud/shared/env.ts";
+import { port, positiveInteger, readEnv, type Secret, secret } from "@openfaas-cloud/shared/env.ts";
 import { z } from "zod";
 
 /** What was asked of this edge. Made once, from the environment, by `readConfig`; nothing else reads the environment. */
@@ -43,7 +43,7 @@ const Environment = z.object({
   EDGE_ADMIN_HOST: z.string().default("127.0.0.1"),
   EDGE_ADMIN_PORT: port.default(0),
   EDGE_DATA: z.string(),
-  EDGE_DRAIN_MS: integer.default(30_000),
+  EDGE_DRAIN_MS: positiveInteger.default(30_000),
   FUNCTIONS_DOMAIN: domain.default("localhost"),
   SYSTEM_DOMAIN: domain.optional(),
   CONTROL_PLANE_URL: origin,

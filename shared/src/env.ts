@@ -25,11 +25,12 @@ export const port = z
   .transform(Number)
   .refine((value) => value <= 65_535, "must be a port number, 0 to 65535");
 
-/** A whole number as text. */
-export const integer = z
+/** A whole number as text, within what a timer can wait for. */
+export const positiveInteger = z
   .string()
-  .regex(/^\d{1,15}$/, "must be a whole number")
-  .transform(Number);
+  .regex(/^\d{1,10}$/, "must be a whole number")
+  .transform(Number)
+  .refine((value) => value >= 1 && value < 2 ** 31, "must be 1 to 2147483647");
 
 /** A value that must not show in a log, an error or a dump; `reveal()` is the only way to it. */
 export class Secret {

@@ -8,6 +8,8 @@ export const PLATFORM_COOKIE_PREFIX = "__Host-openfaas_cloud_";
 
 export const SESSION_ISSUER = "openfaas-cloud";
 export const SESSION_MAX_AGE_S = 8 * 60 * 60;
+/** By how much the clocks of those who issue and those who verify may differ. */
+export const CLOCK_TOLERANCE_S = 60;
 
 /** Claims of a session token (JWT, ES256). The names are those of OpenFaaS Cloud, without any source-host token. */
 export const SessionClaims = z.object({

@@ -1,4 +1,5 @@
 import { randomBytes } from "node:crypto";
+import { CLOCK_TOLERANCE_S } from "@openfaas-cloud/shared/session.ts";
 import { newId, sha256 } from "../ids.ts";
 import type { Store } from "../ports/store/store.ts";
 
@@ -11,26 +12,35 @@ export interface KnownPerson {
   readonly name: string;
 }
 
-/** Keeps a token of the person; the same token again is fine. Only its hash is kept. */
+/** Makes `token` the person's one token of this name: what had the name before counts no more. Only its hash is kept. */
 export async function ensureAccessToken(
   store: Store,
   person: KnownPerson,
   name: string,
   token: string,
 ): Promise<void> {
-  await store
-    .insertInto("access_tokens")
-    .values({
-      id: newId(),
-      subject: person.subject,
-      name,
-      hash: sha256(token),
-      created_at: Date.now(),
-      expires_at: null,
-      last_used_at: null,
-    })
-    .onConflict((conflict) => conflict.column("hash").doUpdateSet({ subject: person.subject }))
-    .execute();
+  const hash = sha256(token);
+  await store.transaction().execute(async (transaction) => {
+    await transaction
+      .deleteFrom("access_tokens")
+      .where("subject", "=", person.subject)
+      .where("name", "=", name)
+      .where("hash", "!=", hash)
+      .execute();
+    await transaction
+      .insertInto("access_tokens")
+      .values({
+        id: newId(),
+        subject: person.subject,
+        name,
+        hash,
+        created_at: Date.now(),
+        expires_at: null,
+        last_used_at: null,
+      })
+      .onConflict((conflict) => conflict.column("hash").doUpdateSet({ subject: person.subject }))
+      .execute();
+  });
 }
 
 /** Whose token this is; `undefined` where it is unknown or has expired. */
@@ -52,6 +62,7 @@ export async function personOfToken(store: Store, token: string): Promise<KnownP
 /** A code that signs the person in, once, within the hour. */
 export async function makeSignInCode(store: Store, subject: string): Promise<string> {
   const code = randomBytes(32).toString("base64url");
+  await store.deleteFrom("sign_in_links").where("expires_at", "<", Date.now()).execute();
   await store
     .insertInto("sign_in_links")
     .values({ hash: sha256(code), subject, expires_at: Date.now() + LINK_LIFETIME_MS, used_at: null })
@@ -82,7 +93,8 @@ export async function revokeSession(store: Store, session: { jti: string; exp: n
   await store.deleteFrom("revoked_sessions").where("expires_at", "<", Date.now()).execute();
   await store
     .insertInto("revoked_sessions")
-    .values({ jti: session.jti, expires_at: session.exp * 1000 })
+    // A token is believed for a little longer than it says, and so long it has to be known as revoked.
+    .values({ jti: session.jti, expires_at: (session.exp + CLOCK_TOLERANCE_S) * 1000 })
     .onConflict((conflict) => conflict.doNothing())
     .execute();
 }

@@ -1,5 +1,6 @@
 import { randomUUID } from "node:crypto";
 import {
+  CLOCK_TOLERANCE_S,
   SESSION_ISSUER,
   SESSION_MAX_AGE_S,
   SessionClaims,
@@ -18,7 +19,6 @@ import { z } from "zod";
 import { ensureKeyFile } from "./key-file.ts";
 
 const ALGORITHM = "ES256";
-const CLOCK_TOLERANCE_S = 60;
 
 const KeyFile = z.object({ private: z.looseObject({ kty: z.literal("EC") }), public: VerificationKey });
 

@@ -1,3 +1,4 @@
+import { must } from "@openfaas-cloud/shared/must.ts";
 import { DURATION_BUCKETS_S } from "@openfaas-cloud/shared/route.ts";
 import { TRPCError, tracked } from "@trpc/server";
 import { z } from "zod";
@@ -88,7 +89,7 @@ export const functionsRouter = router({
       const from = input.lastEventId ? { cursor: input.lastEventId } : { tailLines: 200 };
       const pages = ctx.ports.logs.follow(
         { kind: "function", functionId: found.id },
-        { ...from, signal: signal ?? new AbortController().signal },
+        { ...from, signal: must(signal, "signal of the subscription") },
       );
       for await (const page of pages) yield tracked(page.cursor, toLogPageView(page));
     }),

@@ -5,7 +5,6 @@ import { initTRPC, TRPCError } from "@trpc/server";
 import { isRevoked, personOfToken } from "../access/credentials.ts";
 import type { SessionTokens } from "../access/session-token.ts";
 import type { Logger } from "../logger.ts";
-import type { RunFeed } from "../pipeline/run-feed.ts";
 import type { AuditSink } from "../ports/audit-sink/audit-sink.ts";
 import type { Builder } from "../ports/builder/builder.ts";
 import type { LogStore } from "../ports/log-store/log-store.ts";
@@ -17,6 +16,7 @@ import type { OwnerRow } from "../ports/store/schema.ts";
 import type { Store } from "../ports/store/store.ts";
 import type { UsageSource } from "../ports/usage-source/usage-source.ts";
 import type { RoutePublisher } from "../routes/route-publisher.ts";
+import type { RunFeed } from "../run-feed.ts";
 import type { Urls } from "../urls.ts";
 
 /** What procedures work with. */
@@ -51,7 +51,12 @@ export interface ApiContext {
   setCookie(cookie: string): void;
 }
 
+/** A stream is opened anew this often at least, and with that the person is looked at again. */
+const MOST_STREAM_MS = 10 * 60_000;
+const STREAM_PING_MS = 15_000;
+
 const t = initTRPC.context<ApiContext>().create({
+  sse: { maxDurationMs: MOST_STREAM_MS, ping: { enabled: true, intervalMs: STREAM_PING_MS } },
   errorFormatter: ({ shape }) => {
     // A stack names files of this machine; a message of what was not foreseen may name anything.
     const { stack: _, ...data } = shape.data;

@@ -1,5 +1,7 @@
+import { must } from "@openfaas-cloud/shared/must.ts";
 import { TRPCError, tracked } from "@trpc/server";
 import { z } from "zod";
+import type { LogPage, LogStore, LogStream } from "../ports/log-store/log-store.ts";
 import type { Queue, Run } from "../ports/queue/queue.ts";
 import type { StageRow } from "../ports/store/schema.ts";
 import type { Store } from "../ports/store/store.ts";
@@ -67,7 +69,7 @@ export const runsRouter = router({
   follow: procedure.input(RunRef).subscription(async function* ({ ctx, input, signal }) {
     const { ports } = ctx;
     await requireRun(ctx.person, input.id, ports.store);
-    for await (const _ of ports.feed.changesOf(input.id, signal ?? new AbortController().signal)) {
+    for await (const _ of ports.feed.changesOf(input.id, must(signal, "signal of the subscription"))) {
       const run = await requireRun(ctx.person, input.id, ports.store);
       yield await detail(run, ports);
       if (TERMINAL.has(run.state)) return;
@@ -77,14 +79,16 @@ export const runsRouter = router({
   log: procedure
     .input(RunRef.extend({ lastEventId: z.string().max(100).nullish() }))
     .subscription(async function* ({ ctx, input, signal }) {
-      await requireRun(ctx.person, input.id, ctx.ports.store);
-      const pages = ctx.ports.logs.follow(
-        { kind: "run", runId: input.id },
-        {
-          ...(input.lastEventId ? { cursor: input.lastEventId } : {}),
-          signal: signal ?? new AbortController().signal,
-        },
-      );
+      const { store, logs } = ctx.ports;
+      const { state } = await requireRun(ctx.person, input.id, store);
+      const stream = { kind: "run", runId: input.id } as const;
+      const from = input.lastEventId ? { cursor: input.lastEventId } : {};
+      if (TERMINAL.has(state)) {
+        // Read and not followed: the platform may have died between the end of the run and that of its log.
+        for await (const page of pagesOf(stream, from, logs)) yield tracked(page.cursor, toLogPageView(page));
+        return;
+      }
+      const pages = logs.follow(stream, { ...from, signal: must(signal, "signal of the subscription") });
       for await (const page of pages) yield tracked(page.cursor, toLogPageView(page));
     }),
 
@@ -116,6 +120,20 @@ export const runsRouter = router({
     return { id };
   }),
 });
+
+/** Everything that is there, the last page marked as the end. */
+async function* pagesOf(
+  stream: LogStream,
+  from: { readonly cursor?: string },
+  logs: LogStore,
+): AsyncGenerator<LogPage> {
+  let page = await logs.read(stream, from);
+  while (!page.ended && page.lines.length > 0) {
+    yield page;
+    page = await logs.read(stream, { cursor: page.cursor });
+  }
+  yield { ...page, ended: true };
+}
 
 function redeploy(run: Run, subject: string, queue: Queue): Promise<Run> {
   const { owner_id, repository_id, branch, commit_sha, message, author } = run;
@@ -179,7 +197,7 @@ async function detail(run: NamedRun, ports: ApiPorts): Promise<RunDetail> {
     .execute();
   return {
     ...summary(run),
-    stages: stages.toSorted(byOrder).map(stageView),
+    stages: stages.toSorted(byOrder).map((stage) => stageView(stage, run)),
     functions: functions.map(({ name }) => ({ name, url: ports.urls.function(run.slug, name) })),
     ahead: run.state === "queued" ? await ports.queue.ahead(run) : undefined,
     ignoredKeys: JSON.parse(run.ignored_keys) as RunDetail["ignoredKeys"],
@@ -192,7 +210,17 @@ function byOrder(a: StageRow, b: StageRow): number {
   );
 }
 
-function stageView(row: StageRow): StageView {
+/** A stage whose platform died under it never said how it ended; the run does. */
+function stageView(row: StageRow, run: Run): StageView {
+  if (row.state === "running" && TERMINAL.has(run.state)) {
+    const cut = {
+      ...row,
+      state: "failed",
+      finished_at: run.finished_at,
+      detail: "Stopped before its end.",
+    } as const;
+    return stageView(cut, run);
+  }
   return {
     name: row.name,
     function: row.function === "" ? undefined : row.function,

@@ -1,12 +1,11 @@
 import { spawn } from "node:child_process";
 import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
-import { tmpdir } from "node:os";
 import { join, posix } from "node:path";
 import type { Readable } from "node:stream";
 import { CommitSha } from "@openfaas-cloud/shared/names.ts";
+import { GitFailed, git, gitEnvironment } from "../git-command.ts";
 import type { LogSink } from "../ports/log-store/log-store.ts";
-import { GitFailed, git, gitEnvironment } from "../ports/source-host/git-command.ts";
-import { Rejected, Retryable } from "./rejected.ts";
+import { Rejected, Retryable } from "../rejected.ts";
 
 export interface CheckoutLimits {
   readonly maxEntries: number;
@@ -244,7 +243,7 @@ async function linkTargets(commit: Commit, links: readonly Link[]): Promise<(str
  */
 async function materialise(commit: Commit, targetDir: string, leftOut: Source["leftOut"]): Promise<void> {
   await mkdir(targetDir, { recursive: true });
-  const gitDir = await mkdtemp(join(tmpdir(), "checkout-"));
+  const gitDir = await mkdtemp(`${targetDir}.git-`);
   try {
     for (const folder of ["refs", "info"]) await mkdir(join(gitDir, folder));
     await writeFile(join(gitDir, "HEAD"), `${commit.sha}\n`);

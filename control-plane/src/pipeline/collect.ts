@@ -11,32 +11,64 @@ const KEPT_RUNS = 200;
 /** Runs forgotten at a time, so that the store is never held up for long. */
 const MOST_AT_ONCE = 100;
 
+interface CollectorPorts {
+  readonly store: Store;
+  readonly sourceHost: SourceHost;
+  readonly builder: Builder;
+  readonly logs: LogStore;
+  readonly logger: Logger;
+}
+
 /**
- * Gives disk back: artifacts that neither serve nor served recently, and the history of a repository beyond its last
- * runs, with the commits that were kept for them. What it leaves in one round it takes in the next.
+ * Gives disk back after runs, one repository at a time: artifacts that neither serve nor served recently, and the history of
+ * a repository beyond its last runs, with the commits that were kept for them. What it leaves in one round it takes in the
+ * next, so a failure is only logged.
  */
+export class Collector implements AsyncDisposable {
+  readonly #ports: CollectorPorts;
+  readonly #waiting = new Map<string, RepositoryRef>();
+  readonly #disposed = new AbortController();
+  #working: Promise<void> | undefined;
+
+  constructor(ports: CollectorPorts) {
+    this.#ports = ports;
+  }
+
+  collectSoon(repository: RepositoryRef): void {
+    this.#waiting.set(repository.repositoryId, repository);
+    this.#working ??= this.#work();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#waiting.clear();
+    this.#disposed.abort();
+    await this.#working;
+  }
+
+  async #work(): Promise<void> {
+    for (const [id, repository] of this.#waiting) {
+      this.#waiting.delete(id);
+      try {
+        await collect(repository, this.#ports, this.#disposed.signal);
+      } catch (error) {
+        if (this.#disposed.signal.aborted) break;
+        this.#ports.logger.error({ err: error }, "old artifacts and runs could not be removed");
+      }
+    }
+    this.#working = undefined;
+  }
+}
+
 export async function collect(
   repository: RepositoryRef,
-  ports: {
-    readonly store: Store;
-    readonly sourceHost: SourceHost;
-    readonly builder: Builder;
-    readonly logs: LogStore;
-    readonly logger: Logger;
-  },
+  { store, sourceHost, builder, logs }: Omit<CollectorPorts, "logger">,
+  signal: AbortSignal,
 ): Promise<void> {
-  try {
-    await forgetRevisions(ports.store);
-    const kept = await ports.store.selectFrom("revisions").select("artifact_reference").execute();
-    await ports.builder.collect(new Set(kept.map((row) => row.artifact_reference)));
-    await forgetRuns(repository.repositoryId, ports.store, ports.logs);
-    await ports.sourceHost.tidy(repository, () => commitsOfRuns(repository.repositoryId, ports.store));
-  } catch (error) {
-    ports.logger.error(
-      { err: error },
-      "old artifacts and runs could not be removed; the next run tries again",
-    );
-  }
+  await forgetRevisions(store);
+  const kept = await store.selectFrom("revisions").select("artifact_digest").execute();
+  await builder.collect(new Set(kept.map((row) => row.artifact_digest)));
+  await forgetRuns(repository.repositoryId, store, logs);
+  await sourceHost.tidy(repository, () => commitsOfRuns(repository.repositoryId, store), signal);
 }
 
 async function commitsOfRuns(repositoryId: string, store: Store): Promise<ReadonlySet<string>> {
@@ -51,13 +83,7 @@ async function commitsOfRuns(repositoryId: string, store: Store): Promise<Readon
 async function forgetRevisions(store: Store): Promise<void> {
   await store
     .deleteFrom("revisions")
-    .where("id", "not in", (select) =>
-      select
-        .selectFrom("functions")
-        .select("active_revision_id")
-        .where("active_revision_id", "is not", null)
-        .$castTo<{ active_revision_id: string }>(),
-    )
+    .where("id", "not in", (select) => select.selectFrom("functions").select("active_revision_id"))
     .where((where) =>
       where(
         where

@@ -32,7 +32,7 @@ export async function deploy(
   if (live?.revision.identity === identity) {
     return { planned, artifact, revisionId: live.revision.id, identity, unchanged: true };
   }
-  // Derived, so that a run taken up again after a crash finds the replicas it started before.
+  // Derived, so that doing it twice is doing it once.
   const revisionId = derivedId(frame.run.id, planned.functionId, identity);
   await runtime.start(revisionSpec(frame.run, owner, planned, artifact, revisionId), {
     log: frame.log,

@@ -12,17 +12,20 @@ import type { LogSink } from "../ports/log-store/log-store.ts";
 import type { Queue, Run, RunEnd, StopReason } from "../ports/queue/queue.ts";
 import type { RepositoryRef } from "../ports/source-host/source-host.ts";
 import { listDeployed } from "../ports/store/functions.ts";
+import { Rejected, Retryable } from "../rejected.ts";
+import type { RunFeed } from "../run-feed.ts";
 import type { Urls } from "../urls.ts";
-import { collect } from "./collect.ts";
+import type { Collector } from "./collect.ts";
 import { type PipelinePorts, runPipeline } from "./pipeline.ts";
-import { Rejected, Retryable } from "./rejected.ts";
 import type { Reporter } from "./reporter.ts";
-import type { RunFeed } from "./run-feed.ts";
 import type { IgnoredKey } from "./stack-file.ts";
 import { StageFrame } from "./stage.ts";
 
 /** Waits between the tries of a run that the platform itself could not bring to its end. */
 const RETRY_AFTER_MS = [1_000, 5_000, 15_000];
+
+/** Pauses after the tries to move the branch. */
+const SETTLE_AGAIN_MS = [100, 1_000, 5_000];
 
 /** Why a run's signal aborts when somebody asked for its end. */
 export class RunStopped extends Error {
@@ -37,10 +40,14 @@ export class RunStopped extends Error {
 /** Why every run's signal aborts when the platform stops on purpose: they go back to the queue. */
 export class PlatformStopping extends Error {}
 
+/** Why a run's signal aborts when another holder has it: whatever it has done is that one's now. */
+export class LeaseLost extends Error {}
+
 export interface RunPorts extends PipelinePorts {
   readonly queue: Queue;
   readonly feed: RunFeed;
   readonly reporter: Reporter;
+  readonly collector: Collector;
   readonly urls: Urls;
   readonly logger: Logger;
   readonly runTimeoutMs: number;
@@ -57,28 +64,49 @@ export async function executeRun(
   stop: AbortSignal,
 ): Promise<void> {
   const { queue, logs, reporter, logger } = ports;
-  const stream = { kind: "run", runId: run.id } as const;
   try {
-    const log = logs.open(stream);
+    const log = logs.open({ kind: "run", runId: run.id });
     const repository = await repositoryOf(run, ports);
     greet(run, repository, log);
     reporter.started(run, repository);
     const end = await outcome(run, repository, log, ports, stop);
+    if (end === "lost") return;
     if (end === "released") {
       log.write("platform", "The platform is stopping; this run goes on after its next start.\n");
       await queue.release(run.id, holder);
       return;
     }
+    if (end.state === "succeeded") await settle(run, repository, log, ports);
     await sayEnd(run, repository, end, log, ports);
-    if (!(await queue.finish(run.id, holder, end))) return;
-    await logs.end(stream);
-    if (end.state === "succeeded") await settle(run, repository, ports);
-    await reporter.ended(run, repository, end);
-    await collect(repository, ports);
+    if (await queue.finish(run.id, holder, end)) await closeRun(run, repository, end, ports);
   } catch (error) {
-    // The store or the log failed: the lease runs out and the run is taken up again.
+    // The store or the log failed. Where the run has not ended its lease runs out, and it is taken up again.
     logger.error({ err: error, run: run.id }, "a run could not be brought to its end");
   }
+}
+
+/** Ends the log of a run that the queue itself ended, and reports it: one that waited, or whose holder died. Never rejects. */
+export async function closeEndedRun(runId: string, ports: RunPorts): Promise<void> {
+  try {
+    const run = await ports.store
+      .selectFrom("runs")
+      .selectAll()
+      .where("id", "=", runId)
+      .executeTakeFirstOrThrow();
+    if (run.state === "queued" || run.state === "running" || run.state === "succeeded") return;
+    const end = { state: run.state, kind: run.reason_kind ?? run.state, reason: run.reason ?? run.state };
+    const repository = await repositoryOf(run, ports);
+    await sayEnd(run, repository, end, ports.logs.open({ kind: "run", runId }), ports);
+    await closeRun(run, repository, end, ports);
+  } catch (error) {
+    ports.logger.error({ err: error, run: runId }, "a run that ended could not be reported");
+  }
+}
+
+async function closeRun(run: Run, repository: RepositoryRef, end: RunEnd, ports: RunPorts): Promise<void> {
+  await ports.logs.end({ kind: "run", runId: run.id });
+  await ports.reporter.ended(run, repository, end);
+  ports.collector.collectSoon(repository);
 }
 
 async function outcome(
@@ -87,23 +115,28 @@ async function outcome(
   log: LogSink,
   ports: RunPorts,
   stop: AbortSignal,
-): Promise<RunEnd | "released"> {
+): Promise<RunEnd | "released" | "lost"> {
   const deadline = AbortSignal.timeout(ports.runTimeoutMs);
   const signal = AbortSignal.any([stop, deadline]);
   for (let attempt = 0; ; attempt++) {
+    await using frame = new StageFrame({ ...ports, run, signal, log });
     try {
-      await using frame = new StageFrame({ ...ports, run, signal, log });
       await runPipeline(frame, repository, ports, (ignored) => recordIgnoredKeys(run, ignored, ports));
       return { state: "succeeded" };
     } catch (error) {
-      if (stop.aborted) return stop.reason instanceof RunStopped ? stop.reason.end : "released";
-      if (deadline.aborted) return timedOut(ports.runTimeoutMs);
+      if (!frame.committed && stop.aborted) return whyStopped(stop.reason);
+      if (!frame.committed && deadline.aborted) return timedOut(ports.runTimeoutMs);
       const waitMs = error instanceof Retryable ? RETRY_AFTER_MS[attempt] : undefined;
       if (waitMs === undefined) return failed(run, error, ports.logger);
       log.write("platform", `${errorMessage(error)} Trying again in ${waitMs / 1000} s.\n`);
       await delay(waitMs, undefined, { signal }).catch(() => undefined);
     }
   }
+}
+
+function whyStopped(reason: unknown): RunEnd | "released" | "lost" {
+  if (reason instanceof RunStopped) return reason.end;
+  return reason instanceof LeaseLost ? "lost" : "released";
 }
 
 function timedOut(runTimeoutMs: number): RunEnd {
@@ -154,13 +187,23 @@ async function sayEnd(
   }
 }
 
-async function settle(run: Run, repository: RepositoryRef, ports: RunPorts): Promise<void> {
-  await ports.sourceHost.settlePush({
+/** While the run has not ended yet, since nobody would come back to one that has. */
+async function settle(run: Run, repository: RepositoryRef, log: LogSink, ports: RunPorts): Promise<void> {
+  const push = {
     repository,
     branch: BranchName.parse(run.branch),
     before: run.before_sha === null ? undefined : CommitSha.parse(run.before_sha),
     commit: CommitSha.parse(run.commit_sha),
-  });
+  };
+  for (const waitMs of SETTLE_AGAIN_MS) {
+    try {
+      return await ports.sourceHost.settlePush(push);
+    } catch (error) {
+      ports.logger.error({ err: error, run: run.id }, "a branch could not be moved to its live commit");
+      await delay(waitMs);
+    }
+  }
+  log.write("platform", `Live, but ${run.branch} could not be moved to this commit: push it again.\n`);
 }
 
 async function recordIgnoredKeys(run: Run, ignored: readonly IgnoredKey[], ports: RunPorts): Promise<void> {

@@ -9,6 +9,7 @@ import type { SecretStore } from "../ports/secret-store/secret-store.ts";
 import type { RepositoryRef, SourceHost } from "../ports/source-host/source-host.ts";
 import type { Store } from "../ports/store/store.ts";
 import type { UsageSource } from "../ports/usage-source/usage-source.ts";
+import { Rejected } from "../rejected.ts";
 import type { LiveRoutes } from "../routes/live-routes.ts";
 import type { RoutePublisher } from "../routes/route-publisher.ts";
 import { checkout } from "./checkout.ts";
@@ -16,7 +17,6 @@ import { type DeployedFunction, deploy } from "./deploy.ts";
 import { makePlan, type PlannedFunction } from "./plan.ts";
 import { prune } from "./prune.ts";
 import { publish } from "./publish.ts";
-import { Rejected } from "./rejected.ts";
 import type { Retirement } from "./retirement.ts";
 import type { IgnoredKey } from "./stack-file.ts";
 import type { StageFrame } from "./stage.ts";
@@ -34,6 +34,8 @@ export interface PipelinePorts {
   readonly retirement: Retirement;
   /** Where checkouts go; each run has a folder of its own below it. */
   readonly workDir: string;
+  /** Most memory that a function may ask for. */
+  readonly maxMemoryBytes: number;
   /** Functions of one run that are built and started at once. */
   readonly parallelFunctions: number;
 }
@@ -90,9 +92,10 @@ export async function runPipeline(
       async () => {
         const started = await deploy(frame, repository.owner, planned, artifact, ports.runtime);
         if (!started.unchanged) {
-          unpublished.defer(() =>
-            ports.runtime.stop({ revisionId: started.revisionId, ownerId: run.owner_id }, { graceMs: 1000 }),
-          );
+          const revision = { revisionId: started.revisionId, ownerId: run.owner_id };
+          unpublished.defer(async () => {
+            if (!frame.committed) await ports.runtime.stop(revision, { graceMs: 1000 });
+          });
         }
         return started;
       },
@@ -101,26 +104,18 @@ export async function runPipeline(
     );
   });
 
-  const published = await frame.stage(
+  await frame.stage(
     "publish",
-    () => publish(run, deployed, ports, signal),
+    () => publish(frame, deployed, ports),
     ({ version, confirmed }) =>
       confirmed
         ? `routed, version ${version} confirmed by every edge`
         : `published as version ${version}; an edge has not confirmed it yet and gets it when it answers again`,
   );
-  unpublished.move();
-  ports.retirement.retire(published.retired);
 
   await frame.stage(
     "prune",
-    async () => {
-      const gone = await prune(run, plan, ports);
-      ports.retirement.retire(
-        gone.map(({ revision, owner_id }) => ({ revisionId: revision.id, ownerId: owner_id })),
-      );
-      return gone;
-    },
+    () => prune(run, plan, ports),
     (gone) =>
       gone.length === 0 ? "nothing to remove" : `removed ${gone.map(({ name }) => name).join(", ")}`,
   );

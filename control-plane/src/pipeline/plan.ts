@@ -1,13 +1,13 @@
 import { FunctionName } from "@openfaas-cloud/shared/names.ts";
+import type { FunctionSpec } from "../function-spec.ts";
 import { derivedId } from "../ids.ts";
 import type { Builder } from "../ports/builder/builder.ts";
 import type { Run } from "../ports/queue/queue.ts";
 import type { SecretStore } from "../ports/secret-store/secret-store.ts";
 import { type Deployed, findFunction, listDeployed } from "../ports/store/functions.ts";
 import type { Store } from "../ports/store/store.ts";
+import { Rejected } from "../rejected.ts";
 import type { Source } from "./checkout.ts";
-import type { FunctionSpec } from "./function-spec.ts";
-import { Rejected } from "./rejected.ts";
 import { type IgnoredKey, readStackFile, requireHandler } from "./stack-file.ts";
 
 export interface PlannedFunction {
@@ -30,9 +30,14 @@ export interface Plan {
 export async function makePlan(
   run: Run,
   source: Source,
-  ports: { readonly store: Store; readonly builder: Builder; readonly secrets: SecretStore },
+  ports: {
+    readonly store: Store;
+    readonly builder: Builder;
+    readonly secrets: SecretStore;
+    readonly maxMemoryBytes: number;
+  },
 ): Promise<Plan> {
-  const stack = await readStackFile(source);
+  const stack = await readStackFile(source, { maxMemoryBytes: ports.maxMemoryBytes });
   const live = new Map(
     (await listDeployed(ports.store, { repositoryId: run.repository_id })).map((deployed) => [
       deployed.name,

@@ -5,11 +5,12 @@ import type { Store } from "../ports/store/store.ts";
 import type { UsageSource } from "../ports/usage-source/usage-source.ts";
 import type { LiveRoutes } from "../routes/live-routes.ts";
 import type { Plan } from "./plan.ts";
+import type { Retirement } from "./retirement.ts";
 
 /**
  * Removes the functions of this repository and branch that its stack file no longer names. Called only after everything
  * the stack file does name was published, so that a plan that failed or is incomplete never deletes anything.
- * @returns what is gone; its revisions still run and serve nobody.
+ * @returns what is gone.
  */
 export async function prune(
   run: Run,
@@ -17,6 +18,7 @@ export async function prune(
   ports: {
     readonly store: Store;
     readonly liveRoutes: LiveRoutes;
+    readonly retirement: Retirement;
     readonly usage: UsageSource;
     readonly logs: LogStore;
   },
@@ -40,7 +42,11 @@ export async function prune(
       .where("owner_id", "=", run.owner_id)
       .execute();
   });
-  await ports.liveRoutes.refresh(ids);
+  const version = await ports.liveRoutes.refresh(ids);
+  ports.retirement.retire(
+    gone.map(({ revision, owner_id }) => ({ revisionId: revision.id, ownerId: owner_id })),
+    version,
+  );
   for (const functionId of ids) {
     await ports.usage.remove(functionId);
     await ports.logs.remove({ kind: "function", functionId });

@@ -1,56 +1,61 @@
 import type { Transaction } from "kysely";
 import type { Run } from "../ports/queue/queue.ts";
+import type { RevisionRef } from "../ports/runtime/runtime.ts";
 import type { FunctionRow, RevisionRow, Schema } from "../ports/store/schema.ts";
 import type { Store } from "../ports/store/store.ts";
+import { Rejected } from "../rejected.ts";
 import type { LiveRoutes } from "../routes/live-routes.ts";
 import type { RoutePublisher } from "../routes/route-publisher.ts";
 import type { DeployedFunction } from "./deploy.ts";
-import { Rejected } from "./rejected.ts";
+import type { Retirement } from "./retirement.ts";
+import type { StageFrame } from "./stage.ts";
 
 /** How long edges may take to confirm before the run ends without waiting for them any longer. */
 const CONFIRM_MS = 15_000;
 
 export interface Published {
-  /** Revisions that were live until now and serve nobody any more. */
-  readonly retired: readonly { readonly revisionId: string; readonly ownerId: string }[];
+  /** Of the route table that names what was published. */
   readonly version: number;
   /** Every connected edge serves it. */
   readonly confirmed: boolean;
 }
 
 /**
- * Makes all functions of the run live at once: one transaction, one route change. Retired revisions are left running for
- * whoever is still being answered by them.
- * @throws Rejected `name-taken` where another repository was faster; nothing was published then.
+ * Makes all functions of the run live at once: one transaction, then one route change, which every edge is given some time
+ * to confirm. The transaction is the point of no return. What was live until then is retired.
+ * @throws Rejected `name-taken` where another repository was faster, `superseded` where a newer push was; nothing is
+ *   published then.
  */
 export async function publish(
-  run: Run,
+  frame: StageFrame,
   deployed: readonly DeployedFunction[],
-  ports: { readonly store: Store; readonly liveRoutes: LiveRoutes; readonly routes: RoutePublisher },
-  signal: AbortSignal,
+  ports: {
+    readonly store: Store;
+    readonly liveRoutes: LiveRoutes;
+    readonly routes: RoutePublisher;
+    readonly retirement: Retirement;
+  },
 ): Promise<Published> {
   await ports.store.transaction().execute(async (transaction) => {
-    for (const one of deployed) await activate(transaction, run, one);
+    for (const one of deployed) await activate(transaction, frame.run, one);
   });
+  frame.commit();
   const version = await ports.liveRoutes.refresh(deployed.map((one) => one.planned.functionId));
-  const confirmed = await confirmedInTime(ports.routes, version, signal);
-  return { version, confirmed, retired: retiredBy(deployed) };
+  ports.retirement.retire(retiredBy(deployed), version);
+  return { version, confirmed: await confirmedInTime(ports.routes, version, frame.signal) };
 }
 
+/** Published is published: an edge that is away gets the table when it comes back, so the run does not fail for it. */
 async function confirmedInTime(
   routes: RoutePublisher,
   version: number,
   signal: AbortSignal,
 ): Promise<boolean> {
-  const deadline = AbortSignal.timeout(CONFIRM_MS);
-  try {
-    await routes.confirmed(version, AbortSignal.any([signal, deadline]));
-    return true;
-  } catch (error) {
-    // Published is published: an edge that is away gets the table when it comes back, so the run does not fail for it.
-    if (deadline.aborted) return false;
-    throw error;
-  }
+  const enough = AbortSignal.any([signal, AbortSignal.timeout(CONFIRM_MS)]);
+  return routes.confirmed(version, enough).then(
+    () => true,
+    () => false,
+  );
 }
 
 async function activate(
@@ -111,7 +116,7 @@ async function activate(
     .execute();
 }
 
-function retiredBy(deployed: readonly DeployedFunction[]): Published["retired"] {
+function retiredBy(deployed: readonly DeployedFunction[]): RevisionRef[] {
   return deployed.flatMap(({ planned: { live }, unchanged }) =>
     live && !unchanged ? [{ revisionId: live.revision.id, ownerId: live.owner_id }] : [],
   );

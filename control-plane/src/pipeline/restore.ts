@@ -1,6 +1,6 @@
 import { Readable } from "node:stream";
 import { setTimeout as delay } from "node:timers/promises";
-import { errorMessage } from "@openfaas-cloud/shared/known-error.ts";
+import { KnownError } from "@openfaas-cloud/shared/known-error.ts";
 import { FunctionName, OwnerSlug } from "@openfaas-cloud/shared/names.ts";
 import type { Logger } from "../logger.ts";
 import type { LogStore } from "../ports/log-store/log-store.ts";
@@ -42,12 +42,18 @@ export async function restore(ports: RestorePorts, signal: AbortSignal): Promise
     .toArray();
 }
 
+/** Never rejects. */
 async function keepTrying(deployed: Deployed, ports: RestorePorts, signal: AbortSignal): Promise<void> {
   for (let waitMs = FIRST_RETRY_MS; !signal.aborted; waitMs = Math.min(waitMs * 2, LONGEST_RETRY_MS)) {
     await delay(waitMs, undefined, { signal }).catch(() => undefined);
     if (signal.aborted) return;
-    const [now] = await listDeployed(ports.store, { functionIds: [deployed.id] });
-    if (now?.revision.id !== deployed.revision.id) return;
+    try {
+      const [now] = await listDeployed(ports.store, { functionIds: [deployed.id] });
+      if (now?.revision.id !== deployed.revision.id) return;
+    } catch (error) {
+      ports.logger.error({ err: error, function: deployed.name }, "whether to start it again is not known");
+      continue;
+    }
     if (await startOnce(deployed, ports, signal)) return;
   }
 }
@@ -84,7 +90,8 @@ async function startOnce(deployed: Deployed, ports: RestorePorts, signal: AbortS
     await stopIfRetired(deployed, ports);
     return true;
   } catch (error) {
-    log.write("platform", `did not start again, trying later: ${errorMessage(error)}\n`);
+    const reason = error instanceof KnownError ? error.message : "an error of the platform";
+    log.write("platform", `did not start again, trying later: ${reason}\n`);
     ports.logger.warn(
       { err: error, owner: deployed.slug, function: deployed.name },
       "a live function did not start again; trying later",

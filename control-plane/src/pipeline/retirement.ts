@@ -1,50 +1,55 @@
+import { setTimeout as delay } from "node:timers/promises";
 import type { Logger } from "../logger.ts";
 import type { RevisionRef, Runtime } from "../ports/runtime/runtime.ts";
+import type { RoutePublisher } from "../routes/route-publisher.ts";
 
+/** An edge that has not taken a new route for so long gets it no more in time for anybody. */
+const CONFIRM_MS = 60_000;
 /** Requests that an edge sent just before it took the new route are under way this long at most before they arrive. */
-const ARRIVAL_MS = 1000;
+const ARRIVAL_MS = 1_000;
 /** How long a replica may take to finish the requests it has, once told to end. */
 const DRAIN_MS = 30_000;
 
 /**
- * Ends revisions that no route names any more: a moment later, so that requests already on their way still arrive, and
- * gently, so that those under way are answered. The run that retired them does not wait.
+ * Ends revisions that no route names any more: once every edge has confirmed that and what was on its way has arrived, and
+ * gently, so that what is under way is answered. The run that retired them does not wait.
  */
-export class Retirement implements AsyncDisposable {
+export class Retirement implements Disposable {
   readonly #runtime: Runtime;
+  readonly #routes: RoutePublisher;
   readonly #logger: Logger;
-  readonly #waiting = new Map<NodeJS.Timeout, RevisionRef>();
-  readonly #stopping = new Set<Promise<void>>();
+  readonly #disposed = new AbortController();
 
-  constructor(runtime: Runtime, logger: Logger) {
-    this.#runtime = runtime;
-    this.#logger = logger;
+  constructor(ports: {
+    readonly runtime: Runtime;
+    readonly routes: RoutePublisher;
+    readonly logger: Logger;
+  }) {
+    this.#runtime = ports.runtime;
+    this.#routes = ports.routes;
+    this.#logger = ports.logger;
   }
 
-  retire(revisions: readonly RevisionRef[]): void {
-    for (const revision of revisions) {
-      const timer = setTimeout(() => {
-        this.#waiting.delete(timer);
-        this.#stop(revision, DRAIN_MS);
-      }, ARRIVAL_MS);
-      this.#waiting.set(timer, revision);
+  /** @param version of the route table that does not name them. */
+  retire(revisions: readonly RevisionRef[], version: number): void {
+    for (const revision of revisions) void this.#retire(revision, version);
+  }
+
+  /** Leaves what is not ended yet to whoever ends the functions, or to the next start. */
+  [Symbol.dispose](): void {
+    this.#disposed.abort();
+  }
+
+  async #retire(revision: RevisionRef, version: number): Promise<void> {
+    const { signal } = this.#disposed;
+    try {
+      const tooLate = AbortSignal.any([signal, AbortSignal.timeout(CONFIRM_MS)]);
+      await this.#routes.confirmed(version, tooLate).catch(() => undefined);
+      await delay(ARRIVAL_MS, undefined, { signal });
+      await this.#runtime.stop(revision, { graceMs: DRAIN_MS });
+    } catch (error) {
+      if (signal.aborted) return;
+      this.#logger.error({ err: error, ...revision }, "a retired revision could not be stopped");
     }
-  }
-
-  /** Leaves what still waits to the next start, which ends every revision that is not live. */
-  async [Symbol.asyncDispose](): Promise<void> {
-    for (const timer of this.#waiting.keys()) clearTimeout(timer);
-    this.#waiting.clear();
-    await Promise.all(this.#stopping);
-  }
-
-  #stop(revision: RevisionRef, graceMs: number): void {
-    const stopping = this.#runtime
-      .stop(revision, { graceMs })
-      .catch((error: unknown) => {
-        this.#logger.error({ err: error, ...revision }, "a retired revision could not be stopped");
-      })
-      .finally(() => this.#stopping.delete(stopping));
-    this.#stopping.add(stopping);
   }
 }

@@ -16,9 +16,9 @@ import {
   visit,
   type YAMLMap,
 } from "yaml";
+import type { FunctionSpec } from "../function-spec.ts";
+import { Rejected } from "../rejected.ts";
 import type { Source } from "./checkout.ts";
-import type { FunctionSpec } from "./function-spec.ts";
-import { Rejected } from "./rejected.ts";
 
 /** A key of the stack file that has no effect here, and why; shown with the run. */
 export interface IgnoredKey {

@@ -1,4 +1,4 @@
-import { errorMessage } from "@openfaas-cloud/shared/known-error.ts";
+import { KnownError } from "@openfaas-cloud/shared/known-error.ts";
 import type { FunctionName } from "@openfaas-cloud/shared/names.ts";
 import type { Logger } from "../logger.ts";
 import { stageDuration } from "../metrics.ts";
@@ -6,8 +6,7 @@ import type { LogSink } from "../ports/log-store/log-store.ts";
 import type { Run } from "../ports/queue/queue.ts";
 import type { StageRow } from "../ports/store/schema.ts";
 import type { Store } from "../ports/store/store.ts";
-import { Rejected } from "./rejected.ts";
-import type { RunFeed } from "./run-feed.ts";
+import type { RunFeed } from "../run-feed.ts";
 
 /** Progress may reach the store this much late; its commits would otherwise cost more than the stages. */
 const FLUSH_MS = 50;
@@ -24,6 +23,7 @@ export class StageFrame implements AsyncDisposable {
   readonly #logger: Logger;
   readonly #dirty = new Map<string, StageRow>();
   #flushing = Promise.resolve();
+  #committed = false;
   #timer: NodeJS.Timeout | undefined;
 
   constructor(options: {
@@ -43,6 +43,18 @@ export class StageFrame implements AsyncDisposable {
   }
 
   /**
+   * What the run did is live: from here it goes to its end whoever asks it to stop, since half of the rest would leave
+   * something live that nothing keeps running.
+   */
+  commit(): void {
+    this.#committed = true;
+  }
+
+  #throwIfStopped(): void {
+    if (!this.#committed) this.signal.throwIfAborted();
+  }
+
+  /**
    * @param describe what came of it, in a few words, for the run page and the log.
    * @throws what `work` throws, or the signal's reason where that aborted.
    */
@@ -52,7 +64,7 @@ export class StageFrame implements AsyncDisposable {
     describe: (result: Result) => string,
     functionName?: FunctionName,
   ): Promise<Result> {
-    this.signal.throwIfAborted();
+    this.#throwIfStopped();
     const began = performance.now();
     const row: StageRow = {
       run_id: this.run.id,
@@ -73,17 +85,21 @@ export class StageFrame implements AsyncDisposable {
     };
     try {
       const result = await work();
-      this.signal.throwIfAborted();
+      this.#throwIfStopped();
       end("succeeded", describe(result));
       return result;
     } catch (error) {
-      const reason = this.signal.aborted ? "Stopped before its end." : undefined;
+      const reason = this.signal.aborted && !this.#committed ? "Stopped before its end." : undefined;
       end(
         "failed",
-        reason ?? (error instanceof Rejected ? error.message : `Ended by an error: ${errorMessage(error)}`),
+        reason ?? (error instanceof KnownError ? error.message : "Ended by an error of the platform."),
       );
       throw error;
     }
+  }
+
+  get committed(): boolean {
+    return this.#committed;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -1,8 +1,8 @@
 import { randomUUID } from "node:crypto";
 import type { Logger } from "../logger.ts";
 import { HEARTBEAT_MS, type Queue, type Run } from "../ports/queue/queue.ts";
-import { PlatformStopping, RunStopped } from "./execute-run.ts";
-import type { RunFeed } from "./run-feed.ts";
+import type { RunFeed } from "../run-feed.ts";
+import { LeaseLost, PlatformStopping, RunStopped } from "./execute-run.ts";
 
 /** How often the queue is looked at although nothing said so: finds leases that ran out. */
 const POLL_MS = 1_000;
@@ -30,6 +30,8 @@ export class Worker implements AsyncDisposable {
     readonly queue: Queue;
     readonly feed: RunFeed;
     readonly execute: (run: Run, holder: string, signal: AbortSignal) => Promise<void>;
+    /** Does what is left to do for a run that the queue ended by itself. Neither of the two rejects. */
+    readonly closeEnded: (runId: string) => Promise<void>;
     readonly logger: Logger;
     readonly concurrency: number;
   }) {
@@ -39,7 +41,8 @@ export class Worker implements AsyncDisposable {
     this.#concurrency = options.concurrency;
     this.#subscription = options.feed.onChange((runId, news) => {
       if (news === "stop" && this.#active.has(runId)) void this.#heartbeat(runId);
-      else if (!this.#active.has(runId)) this.#claimSoon();
+      if (news === "ended") void options.closeEnded(runId);
+      if (!this.#active.has(runId)) this.#claimSoon();
     });
     this.#timers = [
       setInterval(() => this.#claimSoon(), POLL_MS),
@@ -73,7 +76,7 @@ export class Worker implements AsyncDisposable {
     try {
       while (!this.#stopped && this.#active.size < this.#concurrency) {
         this.#again = false;
-        const run = await this.#queue.claim(this.holder);
+        const run = await this.#queue.claim(this.holder, this.#active.keys());
         if (!run) break;
         this.#start(run);
       }
@@ -97,7 +100,7 @@ export class Worker implements AsyncDisposable {
     try {
       const answer = await this.#queue.heartbeat(runId, this.holder);
       const active = this.#active.get(runId);
-      if (answer === "lost") active?.abort.abort(new PlatformStopping("the lease of this run was lost"));
+      if (answer === "lost") active?.abort.abort(new LeaseLost("the lease of this run was lost"));
       else if (answer) active?.abort.abort(new RunStopped(answer));
     } catch (error) {
       this.#logger.error(

@@ -17,6 +17,8 @@ export async function readLiveRoutes(
   return deployed.map((one) => toRoute(one, running.get(one.revision.id)));
 }
 
+const RETRY_MS = 1_000;
+
 /**
  * Keeps the published routes in line with what the store says is live and the runtime says is running.
  *
@@ -27,10 +29,14 @@ export class LiveRoutes implements AsyncDisposable {
   readonly #store: Store;
   readonly #runtime: Runtime;
   readonly #publisher: RoutePublisher;
+  readonly #logger: Logger;
   readonly #subscription: Disposable;
+  /** Functions that changed and have not been read since. */
+  readonly #changed = new Set<string>();
+  readonly #disposed = new AbortController();
   #last: Promise<unknown> = Promise.resolve();
-  #following = false;
 
+  /** Follows the runtime from now on; what changed before is for the caller to refresh. */
   constructor(ports: {
     readonly store: Store;
     readonly runtime: Runtime;
@@ -40,13 +46,11 @@ export class LiveRoutes implements AsyncDisposable {
     this.#store = ports.store;
     this.#runtime = ports.runtime;
     this.#publisher = ports.routes;
-    this.#subscription = ports.runtime.onChange(() => {
-      // One refresh that has not begun to read sees everything that changes until then.
-      if (this.#following) return;
-      this.#following = true;
-      this.refresh().catch((error: unknown) => {
-        ports.logger.error({ err: error }, "routes could not be brought up to date with the runtime");
-      });
+    this.#logger = ports.logger;
+    this.#subscription = ports.runtime.onChange((functionId) => {
+      this.#changed.add(functionId);
+      // The one that waits for its turn takes all that changes until then.
+      if (this.#changed.size === 1) void this.#follow();
     });
   }
 
@@ -60,17 +64,39 @@ export class LiveRoutes implements AsyncDisposable {
   /** Ends following the runtime; routes stay as they are. */
   async [Symbol.asyncDispose](): Promise<void> {
     this.#subscription[Symbol.dispose]();
+    this.#disposed.abort();
     await this.#last;
   }
 
+  async #follow(): Promise<void> {
+    const turn = this.#last.then(() => {
+      const changed = [...this.#changed];
+      this.#changed.clear();
+      return this.#refresh(changed).catch((error: unknown) => {
+        this.#logger.error({ err: error }, "routes could not follow the runtime; trying again");
+        this.#followLater(changed);
+      });
+    });
+    this.#last = turn;
+    await turn;
+  }
+
+  #followLater(functionIds: readonly string[]): void {
+    const timer = setTimeout(() => {
+      for (const functionId of functionIds) this.#changed.add(functionId);
+      void this.#follow();
+    }, RETRY_MS);
+    this.#disposed.signal.addEventListener("abort", () => clearTimeout(timer));
+  }
+
   async #refresh(functionIds: readonly string[] | undefined): Promise<number> {
-    if (functionIds === undefined) this.#following = false;
     const upserts = await readLiveRoutes(this.#store, this.#runtime, functionIds);
     const present = new Set(upserts.map((route) => route.functionId));
     const asked = functionIds && new Set(functionIds);
-    const removals = this.#publisher.routes.filter(
-      ({ functionId }) => !present.has(functionId) && (asked === undefined || asked.has(functionId)),
-    );
+    const isGone = ({ functionId }: Route) =>
+      !present.has(functionId) && (asked === undefined || asked.has(functionId));
+    // Most of the time everything that was asked for is there, and the table need not be walked.
+    const removals = asked?.size === present.size ? [] : this.#publisher.routes.filter(isGone);
     return this.#publisher.publish({ upserts, removals });
   }
 }

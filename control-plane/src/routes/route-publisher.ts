@@ -16,12 +16,10 @@ const RESERVED_VERSIONS = 1000;
 export interface EdgeState {
   readonly edge: string;
   readonly version: number;
-  readonly connectedAt: number;
 }
 
 interface Connection {
   readonly edge: string;
-  readonly connectedAt: number;
   readonly send: (message: FeedMessage) => void;
   appliedVersion: number;
 }
@@ -87,11 +85,7 @@ export class RoutePublisher {
   }
 
   edges(): readonly EdgeState[] {
-    return [...this.#connections].map(({ edge, appliedVersion, connectedAt }) => ({
-      edge,
-      version: appliedVersion,
-      connectedAt,
-    }));
+    return [...this.#connections].map(({ edge, appliedVersion }) => ({ edge, version: appliedVersion }));
   }
 
   /** Puts these routes in and takes those out. Routes that are as they were are left alone. @returns the version to confirm. */
@@ -151,7 +145,7 @@ export class RoutePublisher {
 
   /** An edge listens from now on: it is sent the snapshot, then every change, until the result is disposed. */
   connect(edge: string, send: (message: FeedMessage) => void): Disposable {
-    const connection: Connection = { edge, send, connectedAt: Date.now(), appliedVersion: -1 };
+    const connection: Connection = { edge, send, appliedVersion: -1 };
     this.#connections.add(connection);
     send(this.#snapshot());
     return {

@@ -1,7 +1,6 @@
 import type { BranchName } from "@openfaas-cloud/shared/names.ts";
 import { CommitSha, OwnerSlug, RepositoryName, shortCommit } from "@openfaas-cloud/shared/names.ts";
 import { personOfToken } from "../access/credentials.ts";
-import type { RunFeed } from "../pipeline/run-feed.ts";
 import type { AuditSink } from "../ports/audit-sink/audit-sink.ts";
 import type { LogStore } from "../ports/log-store/log-store.ts";
 import { sanitiseLogText } from "../ports/log-store/sanitise.ts";
@@ -16,6 +15,7 @@ import {
   setDefaultBranch,
 } from "../ports/store/owners.ts";
 import type { Store } from "../ports/store/store.ts";
+import type { RunFeed } from "../run-feed.ts";
 import type { Urls } from "../urls.ts";
 
 /** How long after its run's end a push waits for the rest of the log. */
@@ -94,11 +94,20 @@ function followRun(
   { store, logs, feed, urls }: Parameters<typeof openPushGate>[0],
 ): PushVerdict {
   const ended = new AbortController();
-  const outcome = runEnd(store, feed, runId).then(({ everRan, ...end }) => {
-    // The log of a run ends by itself, after its last line; that of one which never ran does not exist.
-    setTimeout(() => ended.abort(), everRan ? LOG_END_MS : 0).unref();
-    return end;
-  });
+  const outcome = runEnd(store, feed, runId).then(
+    ({ everRan, ...end }) => {
+      // The log of a run ends by itself, after its last line; that of one which never ran does not exist.
+      setTimeout(() => ended.abort(), everRan ? LOG_END_MS : 0).unref();
+      return end;
+    },
+    () => {
+      ended.abort();
+      return {
+        succeeded: false,
+        message: `What became of the run is not known; its page tells: ${urls.run(runId)}`,
+      };
+    },
+  );
   return {
     kind: "run",
     runId,

@@ -1,10 +1,13 @@
 import { describe, expect, it } from "vitest";
 import { LEASE_MS, MOST_ATTEMPTS, type NewTrigger, type Queue } from "../../src/ports/queue/queue.ts";
 import type { Store } from "../../src/ports/store/store.ts";
+import type { RunNews } from "../../src/run-feed.ts";
 
 export interface QueueUnderTest extends AsyncDisposable {
   readonly queue: Queue;
   readonly store: Store;
+  /** What the run feed was told, oldest first. */
+  readonly news: [runId: string, news: RunNews][];
   /** Moves the queue's clock. */
   advance(ms: number): void;
 }
@@ -31,25 +34,25 @@ export function describeQueue(name: string, open: () => Promise<QueueUnderTest>)
       const first = await it.queue.enqueue(push("a", "main", "1"));
       it.advance(1);
       const second = await it.queue.enqueue(push("a", "other", "2"));
-      expect((await it.queue.claim("w"))?.id).toBe(first.id);
-      expect((await it.queue.claim("w"))?.id).toBe(second.id);
-      expect(await it.queue.claim("w")).toBeUndefined();
+      expect((await it.queue.claim("w", []))?.id).toBe(first.id);
+      expect((await it.queue.claim("w", []))?.id).toBe(second.id);
+      expect(await it.queue.claim("w", [])).toBeUndefined();
     });
 
     it("runs one of a branch at a time", async () => {
       await using it = await open();
       await it.queue.enqueue(push("a", "main", "1"));
-      const running = await it.queue.claim("w");
+      const running = await it.queue.claim("w", []);
       const next = await it.queue.enqueue(push("a", "main", "2"));
-      expect(await it.queue.claim("w")).toBeUndefined();
+      expect(await it.queue.claim("w", [])).toBeUndefined();
       await it.queue.finish(running?.id ?? "", "w", { state: "succeeded" });
-      expect((await it.queue.claim("w"))?.id).toBe(next.id);
+      expect((await it.queue.claim("w", []))?.id).toBe(next.id);
     });
 
     it("supersedes queued runs of the branch at once, and asks the one under way to stop", async () => {
       await using it = await open();
       const first = await it.queue.enqueue(push("a", "main", "1"));
-      await it.queue.claim("w");
+      await it.queue.claim("w", []);
       const second = await it.queue.enqueue(push("a", "main", "2"));
       const third = await it.queue.enqueue(push("a", "main", "3333333"));
       expect(await stateOf(it, second.id)).toMatchObject({
@@ -76,50 +79,84 @@ export function describeQueue(name: string, open: () => Promise<QueueUnderTest>)
         it.advance(1);
       }
       const late = await it.queue.enqueue(push("b", "main", "1"));
-      await it.queue.claim("w");
-      expect((await it.queue.claim("w"))?.id).toBe(late.id);
+      await it.queue.claim("w", []);
+      expect((await it.queue.claim("w", []))?.id).toBe(late.id);
     });
 
     it("gives a run to another holder once its lease ran out, and refuses what the first one writes", async () => {
       await using it = await open();
       const run = await it.queue.enqueue(push("a", "main", "1"));
-      await it.queue.claim("dead");
+      await it.queue.claim("dead", []);
       it.advance(LEASE_MS - 1);
-      expect(await it.queue.claim("next")).toBeUndefined();
+      expect(await it.queue.claim("next", [])).toBeUndefined();
       it.advance(2);
-      expect(await it.queue.claim("next")).toMatchObject({ id: run.id, attempts: 2 });
+      expect(await it.queue.claim("next", [])).toMatchObject({ id: run.id, attempts: 2 });
       expect(await it.queue.heartbeat(run.id, "dead")).toBe("lost");
       expect(await it.queue.finish(run.id, "dead", { state: "succeeded" })).toBe(false);
       expect((await stateOf(it, run.id)).state).toBe("running");
     });
 
+    it("does not hand a holder its own run again, when the machine slept past the lease", async () => {
+      await using it = await open();
+      const run = await it.queue.enqueue(push("a", "main", "1"));
+      await it.queue.claim("w", []);
+      it.advance(LEASE_MS * 100);
+      expect(await it.queue.claim("w", [run.id])).toBeUndefined();
+      expect(await it.queue.heartbeat(run.id, "w")).toBeUndefined();
+    });
+
+    it("ends a released run that was asked to stop, instead of queueing it", async () => {
+      await using it = await open();
+      const run = await it.queue.enqueue(push("a", "main", "1"));
+      await it.queue.claim("w", []);
+      await it.queue.stop(run.id, { state: "cancelled", kind: "cancelled", reason: "Cancelled by a." });
+      await it.queue.release(run.id, "w");
+      expect(await stateOf(it, run.id)).toMatchObject({ state: "cancelled", lease_holder: null });
+      expect(await it.queue.claim("w", [])).toBeUndefined();
+    });
+
+    it("says which runs it ended by itself, and which it asked to stop", async () => {
+      await using it = await open();
+      const running = await it.queue.enqueue(push("a", "main", "1"));
+      await it.queue.claim("w", []);
+      const waiting = await it.queue.enqueue(push("a", "main", "2"));
+      it.news.length = 0;
+      await it.queue.enqueue(push("a", "main", "3"));
+      expect(it.news).toContainEqual([waiting.id, "ended"]);
+      expect(it.news).toContainEqual([running.id, "stop"]);
+      it.news.length = 0;
+      it.advance(LEASE_MS + 1);
+      await it.queue.claim("other", []);
+      expect(it.news).toContainEqual([running.id, "ended"]);
+    });
+
     it("keeps a run whose holder's heart beats", async () => {
       await using it = await open();
       const run = await it.queue.enqueue(push("a", "main", "1"));
-      await it.queue.claim("w");
+      await it.queue.claim("w", []);
       for (let i = 0; i < 5; i++) {
         it.advance(LEASE_MS - 1);
         expect(await it.queue.heartbeat(run.id, "w")).toBeUndefined();
       }
-      expect(await it.queue.claim("other")).toBeUndefined();
+      expect(await it.queue.claim("other", [])).toBeUndefined();
     });
 
     it("frees the runs of all other holders at once when told that they are gone", async () => {
       await using it = await open();
       const run = await it.queue.enqueue(push("a", "main", "1"));
-      await it.queue.claim("dead");
+      await it.queue.claim("dead", []);
       await it.queue.reclaim("next");
-      expect((await it.queue.claim("next"))?.id).toBe(run.id);
+      expect((await it.queue.claim("next", []))?.id).toBe(run.id);
     });
 
     it("gives up a run under which the platform died too often", async () => {
       await using it = await open();
       const run = await it.queue.enqueue(push("a", "main", "1"));
       for (let i = 0; i < MOST_ATTEMPTS; i++) {
-        expect((await it.queue.claim("w"))?.id).toBe(run.id);
+        expect((await it.queue.claim("w", []))?.id).toBe(run.id);
         it.advance(LEASE_MS + 1);
       }
-      expect(await it.queue.claim("w")).toBeUndefined();
+      expect(await it.queue.claim("w", [])).toBeUndefined();
       expect(await stateOf(it, run.id)).toMatchObject({
         state: "failed",
         reason_kind: "platform-unavailable",
@@ -129,26 +166,26 @@ export function describeQueue(name: string, open: () => Promise<QueueUnderTest>)
     it("does not take up again an orphan that somebody asked to stop", async () => {
       await using it = await open();
       const run = await it.queue.enqueue(push("a", "main", "1"));
-      await it.queue.claim("dead");
+      await it.queue.claim("dead", []);
       await it.queue.stop(run.id, { state: "cancelled", kind: "cancelled", reason: "Cancelled by a." });
       it.advance(LEASE_MS + 1);
-      expect(await it.queue.claim("w")).toBeUndefined();
+      expect(await it.queue.claim("w", [])).toBeUndefined();
       expect(await stateOf(it, run.id)).toMatchObject({ state: "cancelled", reason: "Cancelled by a." });
     });
 
     it("puts a released run back without counting the attempt", async () => {
       await using it = await open();
       const run = await it.queue.enqueue(push("a", "main", "1"));
-      await it.queue.claim("w");
+      await it.queue.claim("w", []);
       await it.queue.release(run.id, "w");
       expect(await stateOf(it, run.id)).toMatchObject({ state: "queued", attempts: 0, lease_holder: null });
-      expect((await it.queue.claim("w"))?.id).toBe(run.id);
+      expect((await it.queue.claim("w", []))?.id).toBe(run.id);
     });
 
     it("ends a run in exactly one state", async () => {
       await using it = await open();
       const run = await it.queue.enqueue(push("a", "main", "1"));
-      await it.queue.claim("w");
+      await it.queue.claim("w", []);
       expect(await it.queue.finish(run.id, "w", { state: "succeeded" })).toBe(true);
       expect(await it.queue.finish(run.id, "w", { state: "failed", kind: "x", reason: "y" })).toBe(false);
       expect(await it.queue.stop(run.id, { state: "cancelled", kind: "cancelled", reason: "late" })).toBe(

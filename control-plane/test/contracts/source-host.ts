@@ -67,7 +67,7 @@ export function sourceHostContract(start: () => Promise<SourceHostUnderTest>): v
 
   test("tidy keeps what runs ask for", async () => {
     await using it = await start();
-    await it.host.tidy(it.repository, async () => new Set([it.commit]));
+    await it.host.tidy(it.repository, async () => new Set([it.commit]), new AbortController().signal);
     await it.host.fetchCommit(it.repository, it.commit, options());
   });
 }

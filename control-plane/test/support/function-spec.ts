@@ -1,5 +1,5 @@
 import { FunctionName } from "@openfaas-cloud/shared/names.ts";
-import type { FunctionSpec } from "../../src/pipeline/function-spec.ts";
+import type { FunctionSpec } from "../../src/function-spec.ts";
 
 /** A node function in the folder `handler`, but for what is given. */
 export function functionSpec(spec: Partial<FunctionSpec>): FunctionSpec {

@@ -1,7 +1,7 @@
 import { spawn } from "node:child_process";
 import { mkdir, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
-import { gitEnvironment } from "../../src/ports/source-host/git-command.ts";
+import { gitEnvironment } from "../../src/git-command.ts";
 
 export interface Finished {
   readonly code: number | null;

@@ -4,7 +4,7 @@ import { dirname, join } from "node:path";
 import { FunctionName, OwnerSlug } from "@openfaas-cloud/shared/names.ts";
 import { onTestFinished } from "vitest";
 import { temporaryFolder } from "../../../test/support/temporary-folder.ts";
-import type { FunctionSpec } from "../../src/pipeline/function-spec.ts";
+import type { FunctionSpec } from "../../src/function-spec.ts";
 import type { Artifact, Builder } from "../../src/ports/builder/builder.ts";
 import { openProcessBuilder, type ProcessBuilderOptions } from "../../src/ports/builder/process.ts";
 import type { LogStore } from "../../src/ports/log-store/log-store.ts";

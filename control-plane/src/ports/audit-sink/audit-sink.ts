@@ -1,7 +1,7 @@
 export interface AuditEvent {
   /** Subject of the person, or `platform`. */
   readonly actor: string;
-  /** `function.publish`, `session.sign-in` … */
+  /** `run.end`, `session.sign-in` … */
   readonly action: string;
   /** What it was done to, by names a person knows. */
   readonly object: string;

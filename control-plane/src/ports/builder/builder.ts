@@ -1,4 +1,4 @@
-import type { FunctionSpec } from "../../pipeline/function-spec.ts";
+import type { FunctionSpec } from "../../function-spec.ts";
 import type { LogSink } from "../log-store/log-store.ts";
 
 /** Something a runtime can start: immutable, known by the digest of its content. */

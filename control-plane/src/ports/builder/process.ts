@@ -3,7 +3,7 @@ import { existsSync } from "node:fs";
 import { copyFile, mkdir, rename, rmdir, writeFile } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
 import { must } from "@openfaas-cloud/shared/must.ts";
-import { Rejected, Retryable } from "../../pipeline/rejected.ts";
+import { Rejected, Retryable } from "../../rejected.ts";
 import { LastLines } from "../../sandbox/last-lines.ts";
 import type { Mount, Sandbox } from "../../sandbox/sandbox.ts";
 import { describeEnding } from "../../sandbox/sandboxed-process.ts";

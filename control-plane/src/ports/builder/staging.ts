@@ -1,7 +1,7 @@
 import { constants, existsSync, readdirSync, readFileSync } from "node:fs";
 import { copyFile, lstat, mkdir, readdir, readlink, symlink } from "node:fs/promises";
 import { dirname, join, posix } from "node:path";
-import { Rejected } from "../../pipeline/rejected.ts";
+import { Rejected } from "../../rejected.ts";
 import type { StagedHandler } from "../../templates/template.ts";
 
 /**

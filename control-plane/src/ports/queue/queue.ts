@@ -37,25 +37,28 @@ export const MOST_ATTEMPTS = 5;
  *
  * One run of a repository and branch at a time, and the newest trigger wins: enqueuing supersedes the queued ones of that
  * branch and asks the one under way to stop. Between owners the one with the fewest runs under way comes first, then the
- * oldest trigger. A holder that stops its heartbeat loses the run to the next claim; everything a holder writes is refused
- * once it lost the lease. Each run ends in exactly one state.
+ * oldest trigger. A holder that stops its heartbeat loses the run to the next claim, and its `finish` is refused then. Each
+ * run ends in exactly one state.
  */
 export interface Queue {
   /** Stores the trigger's run; durable when it resolves. */
   enqueue(trigger: NewTrigger): Promise<Run>;
-  /** A run to execute, leased to `holder`; `undefined` where none may start now. */
-  claim(holder: string): Promise<Run | undefined>;
+  /**
+   * A run to execute, leased to `holder`; `undefined` where none may start now. `busy` are the runs that `holder` executes
+   * already: a machine that slept wakes up to leases that ran out, and must not take its own runs for orphans.
+   */
+  claim(holder: string, busy: Iterable<string>): Promise<Run | undefined>;
   /** Extends the lease. @returns why the run has to stop, `lost` where somebody else has it, or `undefined` to go on. */
   heartbeat(runId: string, holder: string): Promise<StopReason | "lost" | undefined>;
   /** Ends the run. @returns false where the lease was lost: nothing was written then. */
   finish(runId: string, holder: string, end: RunEnd): Promise<boolean>;
-  /** Puts a run back to the queue unharmed: for a platform that stops on purpose. */
+  /** Puts a run back to the queue unharmed, for a platform that stops on purpose; ends it where it was asked to stop. */
   release(runId: string, holder: string): Promise<void>;
   /** Asks a run to stop: a queued one ends at once, one under way when its holder notices. @returns false where it had ended. */
   stop(runId: string, reason: StopReason): Promise<boolean>;
   /** Frees the runs of all other holders: for a store that only one process can have open, at its start. */
   reclaim(holder: string): Promise<void>;
-  /** Queued runs that come before this one. */
+  /** Queued runs that were triggered before this one. Those of owners with less under way may overtake. */
   ahead(run: Run): Promise<number>;
   depth(): Promise<{ readonly queued: number; readonly running: number }>;
 }

@@ -1,6 +1,6 @@
 import type { Transaction } from "kysely";
 import { newId } from "../../ids.ts";
-import type { RunFeed } from "../../pipeline/run-feed.ts";
+import type { RunFeed, RunNews } from "../../run-feed.ts";
 import type { Schema } from "../store/schema.ts";
 import type { Queries, Store } from "../store/store.ts";
 import {
@@ -21,22 +21,27 @@ export function openSqlQueue(options: {
 }): Queue {
   const { store, feed } = options;
   const now = options.now ?? Date.now;
+  const tell = (news: readonly News[]) => {
+    for (const [runId, what] of news) feed.changed(runId, what);
+  };
 
   return {
     async enqueue(trigger) {
-      const { run, stopped } = await store
+      const { run, news } = await store
         .transaction()
         .execute((transaction) => enqueue(transaction, trigger, now()));
-      for (const id of stopped) feed.changed(id, "stop");
+      tell(news);
       feed.changed(run.id);
       return run;
     },
 
-    async claim(holder) {
-      const claimed = await store.transaction().execute((transaction) => claim(transaction, holder, now()));
-      if (!claimed) return undefined;
-      feed.changed(claimed.run.id);
-      return claimed.ended ? this.claim(holder) : claimed.run;
+    async claim(holder, busy) {
+      const { run, news } = await store
+        .transaction()
+        .execute((transaction) => claim(transaction, holder, [...busy], now()));
+      tell(news);
+      if (run) feed.changed(run.id);
+      return run;
     },
 
     async heartbeat(runId, holder) {
@@ -66,27 +71,31 @@ export function openSqlQueue(options: {
     },
 
     async release(runId, holder) {
-      await store
-        .updateTable("runs")
-        .set((run) => ({
-          state: "queued" as const,
-          lease_holder: null,
-          lease_until: null,
-          attempts: run("attempts", "-", 1),
-        }))
-        .where("id", "=", runId)
-        .where("state", "=", "running")
-        .where("lease_holder", "=", holder)
-        .execute();
-      feed.changed(runId);
+      const news = await store.transaction().execute(async (transaction) => {
+        const run = await transaction
+          .selectFrom("runs")
+          .selectAll()
+          .where("id", "=", runId)
+          .where("state", "=", "running")
+          .where("lease_holder", "=", holder)
+          .executeTakeFirst();
+        if (!run) return [];
+        const change =
+          run.stop_reason === null
+            ? { state: "queued" as const, lease_holder: null, lease_until: null, attempts: run.attempts - 1 }
+            : ending(JSON.parse(run.stop_reason) as StopReason, now());
+        await transaction.updateTable("runs").set(change).where("id", "=", runId).execute();
+        return [[runId, run.stop_reason === null ? "progress" : "ended"] as const];
+      });
+      tell(news);
     },
 
     async stop(runId, reason) {
-      const stopped = await store
+      const news = await store
         .transaction()
         .execute((transaction) => requestStop(transaction, [runId], reason, now()));
-      for (const id of stopped) feed.changed(id, "stop");
-      return stopped.length > 0;
+      tell(news);
+      return news.length > 0;
     },
 
     async reclaim(holder) {
@@ -121,6 +130,8 @@ export function openSqlQueue(options: {
   };
 }
 
+type News = readonly [runId: string, what: RunNews];
+
 async function enqueue(transaction: Transaction<Schema>, trigger: NewTrigger, now: number) {
   const older = await transaction
     .selectFrom("runs")
@@ -147,7 +158,7 @@ async function enqueue(transaction: Transaction<Schema>, trigger: NewTrigger, no
   };
   await transaction.insertInto("runs").values(run).execute();
   const unfinished = older.filter((other) => other.state === "queued" || other.state === "running");
-  const stopped = await requestStop(
+  const news = await requestStop(
     transaction,
     unfinished.map((other) => other.id),
     {
@@ -157,7 +168,7 @@ async function enqueue(transaction: Transaction<Schema>, trigger: NewTrigger, no
     },
     now,
   );
-  return { run, stopped };
+  return { run, news };
 }
 
 async function requestStop(
@@ -165,7 +176,7 @@ async function requestStop(
   runIds: readonly string[],
   reason: StopReason,
   now: number,
-): Promise<string[]> {
+): Promise<News[]> {
   if (runIds.length === 0) return [];
   const queued = await queries
     .updateTable("runs")
@@ -181,29 +192,34 @@ async function requestStop(
     .where("state", "=", "running")
     .returning("id")
     .execute();
-  return [...queued, ...running].map((run) => run.id);
+  return [...queued.map(({ id }): News => [id, "ended"]), ...running.map(({ id }): News => [id, "stop"])];
 }
 
 async function claim(
   transaction: Transaction<Schema>,
   holder: string,
+  busy: readonly string[],
   now: number,
-): Promise<{ readonly run: Run; readonly ended: boolean } | undefined> {
-  const orphan = await transaction
+): Promise<{ readonly run: Run | undefined; readonly news: readonly News[] }> {
+  const orphans = await transaction
     .selectFrom("runs")
     .selectAll()
     .where("state", "=", "running")
     .where("lease_until", "<", now)
+    .where("id", "not in", busy)
     .orderBy("created_at")
-    .limit(1)
-    .executeTakeFirst();
-  const end = orphan && orphanEnd(orphan);
-  if (orphan && end) {
-    await transaction.updateTable("runs").set(ending(end, now)).where("id", "=", orphan.id).execute();
-    return { run: orphan, ended: true };
+    .execute();
+  const news: News[] = [];
+  let next: Run | undefined;
+  for (const orphan of orphans) {
+    const end = orphanEnd(orphan);
+    if (end) {
+      await transaction.updateTable("runs").set(ending(end, now)).where("id", "=", orphan.id).execute();
+      news.push([orphan.id, "ended"]);
+    } else next ??= orphan;
   }
-  const next = orphan ?? (await nextQueued(transaction));
-  if (!next) return undefined;
+  next ??= await nextQueued(transaction);
+  if (!next) return { run: undefined, news };
   const run = await transaction
     .updateTable("runs")
     .set({
@@ -216,7 +232,7 @@ async function claim(
     .where("id", "=", next.id)
     .returningAll()
     .executeTakeFirstOrThrow();
-  return { run, ended: false };
+  return { run, news };
 }
 
 /** The end of a run that lost its holder and is not to be tried again. */

@@ -1,6 +1,6 @@
 import { join, resolve } from "node:path";
 import type { Upstream } from "@openfaas-cloud/shared/route.ts";
-import { Rejected, Retryable } from "../../pipeline/rejected.ts";
+import { Rejected, Retryable } from "../../rejected.ts";
 import type { Command, Mount, Sandbox } from "../../sandbox/sandbox.ts";
 import type { Toolchains } from "../../templates/toolchains.ts";
 import { type ArtifactManifest, type ArtifactStore, openArtifactStore } from "../builder/artifact-store.ts";
@@ -65,7 +65,7 @@ class ProcessRuntime implements Runtime {
   readonly #artifacts: ArtifactStore;
   readonly #revisions = new Map<string, Revision>();
   readonly #starting = new Map<string, Promise<Revision>>();
-  readonly #listeners = new Set<() => void>();
+  readonly #listeners = new Set<(functionId: string) => void>();
   readonly #ports = new PortLeases();
   readonly #buffer = spoolBuffer();
   readonly #drain: NodeJS.Timeout;
@@ -130,9 +130,9 @@ class ProcessRuntime implements Runtime {
     }));
   }
 
-  onChange(listener: () => void): Disposable {
+  onChange(listener: (functionId: string) => void): Disposable {
     // Each call is a subscription of its own, also with a function that is subscribed already.
-    const own = () => listener();
+    const own = (functionId: string) => listener(functionId);
     this.#listeners.add(own);
     return { [Symbol.dispose]: () => void this.#listeners.delete(own) };
   }
@@ -230,7 +230,7 @@ class ProcessRuntime implements Runtime {
       healthDeadlineMs,
       ports: this.#ports,
       command: (port) => this.#commandOf(spec, files, manifest, port),
-      onChange: () => this.#announce(),
+      onChange: () => this.#announce(spec.functionId),
     });
   }
 
@@ -306,6 +306,8 @@ class ProcessRuntime implements Runtime {
   }
 
   #stop(revision: Revision, graceMs: number): Promise<void> {
+    // Whoever is in more of a hurry than the first one has the say.
+    if (revision.stopping) for (const replica of revision.replicas) replica.hurry(graceMs);
     revision.stopping ??= this.#end(revision, graceMs);
     return revision.stopping;
   }
@@ -319,7 +321,7 @@ class ProcessRuntime implements Runtime {
     }
     revision.files.remove();
     this.#revisions.delete(revision.spec.revisionId);
-    this.#announce();
+    this.#announce(revision.spec.functionId);
   }
 
   #forget({ spec, files, log }: Revision, reason: string): void {
@@ -333,8 +335,8 @@ class ProcessRuntime implements Runtime {
     }
   }
 
-  #announce(): void {
-    for (const listener of this.#listeners) listener();
+  #announce(functionId: string): void {
+    for (const listener of this.#listeners) listener(functionId);
   }
 }
 

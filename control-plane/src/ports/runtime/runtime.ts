@@ -83,8 +83,8 @@ export interface Runtime extends AsyncDisposable {
   stop(revision: RevisionRef, options: { readonly graceMs: number }): Promise<void>;
   /** Everything that runs or is being restarted, whoever started it. */
   list(): readonly RunningRevision[];
-  /** Calls `listener` when a replica's state changed; returns what ends that. */
-  onChange(listener: () => void): Disposable;
+  /** Calls `listener` with the function's id when a replica's state changed; returns what ends that. */
+  onChange(listener: (functionId: string) => void): Disposable;
   /** Ends every replica: for a platform that stops on purpose. Disposing alone leaves them running. */
   stopAll(options: { readonly graceMs: number }): Promise<void>;
 }

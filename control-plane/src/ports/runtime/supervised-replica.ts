@@ -39,6 +39,8 @@ export interface ReplicaOptions {
 export class SupervisedReplica {
   readonly #options: ReplicaOptions;
   readonly #stopping = new AbortController();
+  /** Aborts when the process was given time enough to end. */
+  readonly #grace = new AbortController();
   readonly #supervision: Promise<void>;
   #port: number;
   #process: SandboxedProcess | undefined;
@@ -103,13 +105,17 @@ export class SupervisedReplica {
     const process = this.#process;
     if (process !== undefined) {
       process.terminate();
-      const grace = new AbortController();
-      await Promise.race([process.ended, pause(graceMs, grace.signal)]);
-      grace.abort();
+      await Promise.race([process.ended, pause(graceMs, this.#grace.signal)]);
+      this.#grace.abort();
       await process.kill();
     }
     await this.#supervision;
     this.#options.ports.release(this.#port);
+  }
+
+  /** Cuts the grace of a `stop` that is under way. */
+  hurry(graceMs: number): void {
+    setTimeout(() => this.#grace.abort(), graceMs).unref();
   }
 
   /** Lets go of it: it goes on running. */

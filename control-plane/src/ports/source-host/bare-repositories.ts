@@ -2,7 +2,7 @@ import { constants } from "node:fs";
 import { access, mkdir, mkdtemp, rename, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { git, gitEnvironment } from "./git-command.ts";
+import { git, gitEnvironment } from "../../git-command.ts";
 
 const HOOKS = fileURLToPath(new URL("./hooks", import.meta.url));
 

@@ -1,6 +1,6 @@
-import { Retryable } from "../../pipeline/rejected.ts";
+import { GitFailed, git } from "../../git-command.ts";
+import { Retryable } from "../../rejected.ts";
 import type { BareRepositories } from "./bare-repositories.ts";
-import { GitFailed, git } from "./git-command.ts";
 import type { Push } from "./source-host.ts";
 
 type Move = Pick<Push, "repository" | "branch" | "before" | "commit">;

@@ -1,7 +1,7 @@
 import type { CommitSha } from "@openfaas-cloud/shared/names.ts";
+import { GitFailed, git } from "../../git-command.ts";
 import { sanitiseLogText } from "../log-store/sanitise.ts";
 import type { BareRepositories } from "./bare-repositories.ts";
-import { GitFailed, git } from "./git-command.ts";
 import { KeyedQueue } from "./keyed-queue.ts";
 import type { CommitStatus, RepositoryRef } from "./source-host.ts";
 

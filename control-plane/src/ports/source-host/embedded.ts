@@ -2,11 +2,11 @@ import { mkdir } from "node:fs/promises";
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { join } from "node:path";
 import { type BranchName, CommitSha, OwnerSlug, RepositoryName } from "@openfaas-cloud/shared/names.ts";
-import { Rejected } from "../../pipeline/rejected.ts";
+import { GitFailed, git } from "../../git-command.ts";
+import { Rejected } from "../../rejected.ts";
 import { type BareRepositories, openBareRepositories } from "./bare-repositories.ts";
 import { type BranchMoves, trackBranchMoves } from "./branch-moves.ts";
 import { type CommitNotes, openCommitNotes } from "./commit-notes.ts";
-import { GitFailed, git } from "./git-command.ts";
 import { type GitBackend, serveByGit } from "./git-http-backend.ts";
 import { converse } from "./hook-conversation.ts";
 import { KeyedQueue } from "./keyed-queue.ts";
@@ -302,7 +302,11 @@ class Embedded implements EmbeddedSourceHost {
   }
 
   /** Leaves the repository alone while somebody pushes to it: the commit on its way has no run yet. */
-  async tidy(repository: RepositoryRef, findKept: () => Promise<ReadonlySet<string>>): Promise<void> {
+  async tidy(
+    repository: RepositoryRef,
+    findKept: () => Promise<ReadonlySet<string>>,
+    signal: AbortSignal,
+  ): Promise<void> {
     const { repositoryId } = repository;
     if (this.#isPushedTo(repositoryId) || !(await this.#repositories.exists(repositoryId))) return;
     const { env } = this.#repositories;
@@ -315,11 +319,12 @@ class Embedded implements EmbeddedSourceHost {
     const forgotten = refs.split("\n").filter((commit) => commit !== "" && !kept.has(commit));
     if (forgotten.length > 0) {
       const deletions = forgotten.map((commit) => `delete ${KEPT_COMMITS}${commit} ${commit}\n`);
-      await git(["update-ref", "--stdin"], { env, gitDir, input: deletions.join("") });
+      await git(["update-ref", "--stdin"], { env, gitDir, signal, input: deletions.join("") });
     }
     await git(["-c", `gc.auto=${LOOSE_OBJECTS}`, "-c", "gc.autoDetach=false", "gc", "--auto", "--quiet"], {
       env,
       gitDir,
+      signal,
       timeoutMs: GC_MS,
     });
   }

@@ -38,7 +38,8 @@ export async function conductPush(session: PushSession, childEnded: Promise<void
     await answerHooks(session, live);
   } finally {
     await childEnded;
-    for (const push of live) await push.end();
+    const ends = await Promise.allSettled(live.map((push) => push.end()));
+    for (const end of ends) if (end.status === "rejected") session.onError(end.reason);
   }
 }
 

@@ -49,5 +49,9 @@ export interface SourceHost extends AsyncDisposable {
    * Gives back what the host keeps for commits that no run asks for any more. `findKept` is asked which commits runs still
    * need, after the host looked at what it has. A host that keeps nothing for us has nothing to do.
    */
-  tidy(repository: RepositoryRef, findKept: () => Promise<ReadonlySet<string>>): Promise<void>;
+  tidy(
+    repository: RepositoryRef,
+    findKept: () => Promise<ReadonlySet<string>>,
+    signal: AbortSignal,
+  ): Promise<void>;
 }

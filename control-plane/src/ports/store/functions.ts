@@ -1,4 +1,4 @@
-import type { FunctionSpec } from "../../pipeline/function-spec.ts";
+import type { FunctionSpec } from "../../function-spec.ts";
 import type { FunctionRow, RevisionRow } from "./schema.ts";
 import type { Queries } from "./store.ts";
 

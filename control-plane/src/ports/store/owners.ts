@@ -58,7 +58,7 @@ export async function ensureMember(
       .execute();
     await transaction
       .insertInto("memberships")
-      .values({ person: person.subject, owner_id: ownerId, role: "admin" })
+      .values({ person: person.subject, owner_id: ownerId })
       .onConflict((conflict) => conflict.doNothing())
       .execute();
   });

@@ -4,7 +4,7 @@ import type { Generated } from "kysely";
 export interface Schema {
   meta: { key: string; value: string };
   owners: OwnerRow;
-  memberships: { person: string; owner_id: string; role: "viewer" | "developer" | "admin" };
+  memberships: { person: string; owner_id: string };
   people: { subject: string; name: string; created_at: number };
   repositories: RepositoryRow;
   runs: RunRow;
@@ -89,7 +89,7 @@ export interface RunRow {
   lease_holder: string | null;
   lease_until: number | null;
   attempts: number;
-  /** Why the run has to stop before its end; JSON of an EndReason. */
+  /** Why the run has to stop before its end; JSON of a StopReason. */
   stop_reason: string | null;
 }
 
@@ -110,7 +110,7 @@ export interface FunctionRow {
   name: string;
   repository_id: string;
   branch: string;
-  active_revision_id: string | null;
+  active_revision_id: string;
   /** Generation of the run that last published it. */
   generation: number;
   commit_sha: string;

@@ -3,7 +3,7 @@ import type { Schema } from "./schema.ts";
 
 /**
  * Where the control plane remembers. Queries are written once, in Kysely, and kept with the thing they are about
- * (`owners.ts`, `runs.ts` …); an adapter is a dialect with the guarantees below.
+ * (`owners.ts`, `functions.ts` …); an adapter is a dialect with the guarantees below.
  *
  * A commit is on the disk when its promise resolves. Transactions are serialisable. A query sees every commit that
  * resolved before it began.

@@ -8,12 +8,17 @@ const KEPT_MINUTES = 25 * 60;
 
 /** Usage as the edges report it, kept in the store by the minute in which the report came. */
 export function openEdgeUsage(store: Store, now: () => number = Date.now): UsageSource {
+  /** The minute in which what is too old was last removed. */
+  let forgottenAt: number | undefined;
+
   return {
     async record(report) {
       const minute = Math.floor(now() / 60_000);
       await store.transaction().execute(async (transaction) => {
         if (!(await isNew(transaction, report, now()))) return;
         for (const counted of report.functions) await add(transaction, minute, counted);
+        if (minute === forgottenAt) return;
+        forgottenAt = minute;
         await transaction
           .deleteFrom("usage_minutes")
           .where("minute", "<", minute - KEPT_MINUTES)

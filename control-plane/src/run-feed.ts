@@ -1,5 +1,8 @@
-/** `stop`: somebody asked for the run's end; `progress`: anything else of it changed. */
-export type RunNews = "progress" | "stop";
+/**
+ * `stop`: somebody asked for the end of a run that is under way; `ended`: the queue ended a run that nobody executes;
+ * `progress`: anything else of it changed.
+ */
+export type RunNews = "progress" | "stop" | "ended";
 
 type Listener = (runId: string, news: RunNews) => void;
 
