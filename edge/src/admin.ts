@@ -1,4 +1,5 @@
 import { createServer, type ServerResponse } from "node:http";
+import { listen } from "./listen.ts";
 import type { Metrics } from "./metrics.ts";
 
 export interface AdminOptions {
@@ -32,7 +33,7 @@ export async function listenForAdmin(options: AdminOptions): Promise<AdminListen
         return text(response, 404, "not found\n");
     }
   });
-  const port = await listen(server, options.port, options.host);
+  const port = await listen(server, { port: options.port, host: options.host });
   return {
     port,
     [Symbol.asyncDispose]: () =>
@@ -45,17 +46,4 @@ export async function listenForAdmin(options: AdminOptions): Promise<AdminListen
 
 function text(response: ServerResponse, status: number, body: string, type = "text/plain"): void {
   response.writeHead(status, { "Content-Type": type }).end(body);
-}
-
-/** Resolves with the port once it is open; rejects where it cannot be. */
-export function listen(server: ReturnType<typeof createServer>, port: number, host: string): Promise<number> {
-  return new Promise((resolve, reject) => {
-    server.once("error", reject);
-    server.listen(port, host, () => {
-      server.off("error", reject);
-      const address = server.address();
-      if (address === null || typeof address === "string") reject(new Error("not a TCP listener"));
-      else resolve(address.port);
-    });
-  });
 }

@@ -1,40 +1,39 @@
-import type { Route } from "@openfaas-cloud/shared/route.ts";
 import type { RequestHead } from "./headers.ts";
-import type { FunctionRecord } from "./record.ts";
 import type { Refusal } from "./refusal.ts";
 
-/** A place among a function's requests under way. Given back when disposed, and once however often that is done. */
-export class Permit implements Disposable {
-  #record: FunctionRecord | undefined;
+/** Requests under way for whoever answers them. */
+export interface Load {
+  underWay: number;
+}
 
-  constructor(record: FunctionRecord) {
-    this.#record = record;
-    record.underWay += 1;
+export interface Bounds {
+  readonly maxBodyBytes: number;
+  readonly maxConcurrency: number;
+}
+
+/** A place among the requests under way. Given back when disposed, and once however often that is done. */
+export class Permit implements Disposable {
+  #load: Load | undefined;
+
+  constructor(load: Load) {
+    this.#load = load;
+    load.underWay += 1;
   }
 
   [Symbol.dispose](): void {
-    if (this.#record === undefined) return;
-    this.#record.underWay -= 1;
-    this.#record = undefined;
+    if (this.#load === undefined) return;
+    this.#load.underWay -= 1;
+    this.#load = undefined;
   }
 }
 
-const TOO_BUSY: Refusal = {
-  status: 429,
-  code: "too-many-requests",
-  message: "This function has as many requests under way as it may have. Try again shortly.",
-  retryAfterS: 1,
-};
-
-/** Checks the bounds that are known before a byte is forwarded; the body's real length is watched while it streams. */
-export function admit(route: Route, head: RequestHead, record: FunctionRecord): Permit | Refusal {
-  const tooLarge = checkLength(head, route.limits.maxBodyBytes);
-  if (tooLarge !== undefined) return tooLarge;
-  return record.underWay >= route.limits.maxConcurrency ? TOO_BUSY : new Permit(record);
-}
-
-export function checkLength(head: RequestHead, maxBodyBytes: number): Refusal | undefined {
-  return (head.contentLength ?? 0) > maxBodyBytes ? bodyTooLarge(maxBodyBytes) : undefined;
+/**
+ * Checks the bounds that are known before a byte is forwarded; the body's real length is watched while it streams. `busy` is
+ * what to say when there are too many.
+ */
+export function admit(bounds: Bounds, head: RequestHead, load: Load, busy: Refusal): Permit | Refusal {
+  if ((head.contentLength ?? 0) > bounds.maxBodyBytes) return bodyTooLarge(bounds.maxBodyBytes);
+  return load.underWay >= bounds.maxConcurrency ? busy : new Permit(load);
 }
 
 export function bodyTooLarge(maxBodyBytes: number): Refusal {

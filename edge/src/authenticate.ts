@@ -6,6 +6,7 @@ import {
   SESSION_COOKIE,
   SESSION_ISSUER,
   SessionClaims,
+  type VerificationKey,
 } from "@openfaas-cloud/shared/session.ts";
 import { importJWK, type JWSHeaderParameters, jwtVerify } from "jose";
 import { LRUCache } from "lru-cache";
@@ -19,15 +20,27 @@ const MAX_VERDICTS = 100_000;
 const MAX_TOKEN_CHARACTERS = 8 * 1024;
 
 export type Access =
-  | { readonly kind: "granted"; readonly credential: "none" | "cookie" | "bearer" }
+  | {
+      readonly kind: "granted";
+      readonly credential: "none" | "cookie" | "bearer";
+      /** `undefined` where nobody had to be anybody. */
+      readonly session: Session | undefined;
+    }
   | { readonly kind: "signed-out" }
   | { readonly kind: "forbidden" };
 
-const PUBLIC: Access = { kind: "granted", credential: "none" };
+/** A token that was found good. */
+export interface Session {
+  readonly claims: SessionClaims;
+  /** Of the key it was signed with. */
+  readonly kid: string;
+}
+
+const PUBLIC: Access = { kind: "granted", credential: "none", session: undefined };
 
 interface Verdict {
   /** `undefined` for a token that does not count. */
-  readonly claims: SessionClaims | undefined;
+  readonly session: Session | undefined;
 }
 
 /**
@@ -62,25 +75,40 @@ export class Authenticator {
     return this.#verify(presented.token, key).then((verdict) => decide(route, verdict, presented.credential));
   }
 
+  /** Whether what was opened once may go on: by the policy, keys and revocations of now, and by the clock. */
+  stillGrants(route: Route, session: Session | undefined): boolean {
+    if (route.access === "public") return true;
+    if (session === undefined || Date.now() >= endMsOf(session.claims)) return false;
+    return (
+      this.#keyOf(session.kid) !== undefined && !this.#isRevoked(session) && isFor(route, session.claims)
+    );
+  }
+
+  #isRevoked({ claims }: Session): boolean {
+    return this.#revoked.has(claims.jti);
+  }
+
   async #verify(token: string, key: string): Promise<Verdict> {
-    const claims = await this.#claimsOf(token);
-    const verdict = { claims };
+    const session = await this.#sessionOf(token);
+    const verdict = { session };
     this.#verdicts ??= new LRUCache<string, Verdict>({ max: MAX_VERDICTS });
-    this.#verdicts.set(key, verdict, { ttl: claims === undefined ? NEGATIVE_TTL_MS : positiveTtlMs(claims) });
+    this.#verdicts.set(key, verdict, {
+      ttl: session === undefined ? NEGATIVE_TTL_MS : positiveTtlMs(session.claims),
+    });
     return verdict;
   }
 
-  async #claimsOf(token: string): Promise<SessionClaims | undefined> {
+  async #sessionOf(token: string): Promise<Session | undefined> {
     try {
-      const { payload } = await jwtVerify(token, (header) => this.#keyFor(header), {
+      const { payload, protectedHeader } = await jwtVerify(token, (header) => this.#keyFor(header), {
         algorithms: ["ES256"],
         issuer: SESSION_ISSUER,
         audience: this.#audience,
         clockTolerance: CLOCK_TOLERANCE_S,
         requiredClaims: ["exp", "jti", "sub"],
       });
-      const claims = SessionClaims.parse(payload);
-      return this.#revoked.has(claims.jti) ? undefined : claims;
+      const session = { claims: SessionClaims.parse(payload), kid: protectedHeader.kid ?? "" };
+      return this.#isRevoked(session) ? undefined : session;
     } catch (error) {
       this.#logger.debug({ error: errorMessage(error) }, "token refused");
       return undefined;
@@ -89,17 +117,25 @@ export class Authenticator {
 
   /** By the header's `kid` among the keys of the settings, and from nowhere else: a token cannot bring or point to a key. */
   #keyFor(header: JWSHeaderParameters): ReturnType<typeof importJWK> {
-    const jwk = this.#settings.keys.find((candidate) => candidate.kid === header.kid);
+    const jwk = this.#keyOf(header.kid);
     if (jwk === undefined) throw new Error("no such key");
     const known = this.#keys.get(jwk.kid) ?? importJWK(jwk, "ES256");
     this.#keys.set(jwk.kid, known);
     return known;
   }
+
+  #keyOf(kid: string | undefined): VerificationKey | undefined {
+    return this.#settings.keys.find((candidate) => candidate.kid === kid);
+  }
+}
+
+/** When a token stops to count, by our own clock. */
+function endMsOf(claims: SessionClaims): number {
+  return (claims.exp + CLOCK_TOLERANCE_S) * 1000;
 }
 
 function positiveTtlMs(claims: SessionClaims): number {
-  const leftMs = (claims.exp + CLOCK_TOLERANCE_S) * 1000 - Date.now();
-  return Math.max(1, Math.min(POSITIVE_TTL_MS, leftMs));
+  return Math.max(1, Math.min(POSITIVE_TTL_MS, endMsOf(claims) - Date.now()));
 }
 
 interface Presented {
@@ -117,16 +153,18 @@ function presentedToken(head: RequestHead): Presented | undefined {
   return { token, credential: bearer === undefined ? "cookie" : "bearer" };
 }
 
-function decide(route: Route, verdict: Verdict, credential: "cookie" | "bearer"): Access {
-  if (verdict.claims === undefined) return { kind: "signed-out" };
+function decide(route: Route, { session }: Verdict, credential: "cookie" | "bearer"): Access {
+  if (session === undefined) return { kind: "signed-out" };
+  return isFor(route, session.claims) ? { kind: "granted", credential, session } : { kind: "forbidden" };
+}
+
+function isFor(route: Route, claims: SessionClaims): boolean {
   switch (route.access) {
     case "public":
     case "signed-in":
-      return { kind: "granted", credential };
+      return true;
     case "members":
-      return verdict.claims.organizations.includes(route.owner)
-        ? { kind: "granted", credential }
-        : { kind: "forbidden" };
+      return claims.organizations.includes(route.owner);
   }
 }
 

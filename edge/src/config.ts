@@ -5,6 +5,8 @@ import { z } from "zod";
 export interface EdgeConfig {
   readonly host: string;
   readonly port: number;
+  /** Listening sockets that this process was started with; where there are any, host and port do not count. */
+  readonly descriptors: readonly number[];
   readonly adminHost: string;
   readonly adminPort: number;
   /** Directory of the route-table generations. */
@@ -15,6 +17,22 @@ export interface EdgeConfig {
   readonly feedCredential: Secret;
   readonly logLevel: LogLevel;
   readonly drainMs: number;
+  readonly timeouts: Timeouts;
+  /** Requests under way at once on the system host; one more is answered 429. */
+  readonly systemMaxConcurrency: number;
+}
+
+/** How long a client may keep us waiting. */
+export interface Timeouts {
+  /** For the whole of a request's head. */
+  readonly headersMs: number;
+  /** For the next piece of a body that is meant for a function. */
+  readonly bodyIdleMs: number;
+  /**
+   * With an answer that it does not read. Not shorter than a minute: Linux tells of room only when a third of a send buffer
+   * is free, which took a steady reader of 32 KiB/s 46 s.
+   */
+  readonly writeIdleMs: number;
 }
 
 /** The two domains this edge answers for; they may be one. Lower case, no trailing dot. */
@@ -37,13 +55,21 @@ const origin = z
   .refine((url) => URL.parse(url)?.pathname === "/", "must be an origin, without a path")
   .transform((url) => new URL(url).origin);
 
+/** SD_LISTEN_FDS_START of sd_listen_fds(3). */
+const FIRST_DESCRIPTOR = 3;
+
 const Environment = z.object({
   EDGE_HOST: z.string().default("127.0.0.1"),
   EDGE_PORT: port.default(8080),
+  LISTEN_FDS: positiveInteger.optional(),
   EDGE_ADMIN_HOST: z.string().default("127.0.0.1"),
   EDGE_ADMIN_PORT: port.default(0),
   EDGE_DATA: z.string(),
   EDGE_DRAIN_MS: positiveInteger.default(30_000),
+  EDGE_HEADERS_MS: positiveInteger.default(10_000),
+  EDGE_BODY_IDLE_MS: positiveInteger.default(30_000),
+  EDGE_WRITE_IDLE_MS: positiveInteger.default(120_000),
+  EDGE_SYSTEM_CONCURRENCY: positiveInteger.default(1_000),
   FUNCTIONS_DOMAIN: domain.default("localhost"),
   SYSTEM_DOMAIN: domain.optional(),
   CONTROL_PLANE_URL: origin,
@@ -56,6 +82,7 @@ export function readConfig(environment: Readonly<Record<string, string | undefin
   return {
     host: given.EDGE_HOST,
     port: given.EDGE_PORT,
+    descriptors: Array.from({ length: given.LISTEN_FDS ?? 0 }, (_, i) => FIRST_DESCRIPTOR + i),
     adminHost: given.EDGE_ADMIN_HOST,
     adminPort: given.EDGE_ADMIN_PORT,
     dataDirectory: given.EDGE_DATA,
@@ -64,5 +91,11 @@ export function readConfig(environment: Readonly<Record<string, string | undefin
     feedCredential: given.FEED_CREDENTIAL,
     logLevel: given.LOG_LEVEL,
     drainMs: given.EDGE_DRAIN_MS,
+    timeouts: {
+      headersMs: given.EDGE_HEADERS_MS,
+      bodyIdleMs: given.EDGE_BODY_IDLE_MS,
+      writeIdleMs: given.EDGE_WRITE_IDLE_MS,
+    },
+    systemMaxConcurrency: given.EDGE_SYSTEM_CONCURRENCY,
   };
 }

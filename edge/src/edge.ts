@@ -4,26 +4,29 @@ import type { Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Route } from "@openfaas-cloud/shared/route.ts";
-import { listen, listenForAdmin } from "./admin.ts";
+import { listenForAdmin } from "./admin.ts";
 import { Authenticator } from "./authenticate.ts";
-import type { EdgeConfig } from "./config.ts";
+import type { EdgeConfig, Timeouts } from "./config.ts";
 import { DeadlineClock } from "./deadline-clock.ts";
+import { EarlyBytes } from "./early-bytes.ts";
 import { Exchange } from "./exchange.ts";
+import { Records } from "./function-records.ts";
 import { handleRequest, type RequestParts } from "./handle-request.ts";
+import { type Listening, listen, listenAt } from "./listen.ts";
 import type { Logger } from "./logger.ts";
 import { Metrics } from "./metrics.ts";
-import { Records } from "./record.ts";
 import { respondToBrokenClient } from "./respond-error.ts";
 import { RouteFiles } from "./route-feed/file.ts";
 import { HttpRouteFeed } from "./route-feed/http.ts";
 import { Receiver, type Touched } from "./route-feed/route-feed.ts";
 import type { RouteTable } from "./route-table.ts";
-import { isWebSocketUpgrade, openTunnel, responseOn } from "./upgrade.ts";
+import { Tunnels } from "./tunnels.ts";
+import { isWebSocketUpgrade, responseOn } from "./upgrade.ts";
 import { Replica, Upstreams } from "./upstreams.ts";
 import { UsageReporter } from "./usage-report.ts";
 
-const HEADERS_TIMEOUT_MS = 10_000;
 const KEEP_ALIVE_IDLE_MS = 60_000;
+/** How late a head that is late may be noticed, at most. */
 const CONNECTIONS_SCAN_MS = 500;
 const MAX_HEADER_BYTES = 16 * 1024;
 
@@ -54,6 +57,7 @@ export async function startEdge(config: EdgeConfig, logger: Logger): Promise<Edg
       authenticator = new Authenticator(next.settings, config.domains.system, logger);
     }
     upstreams.follow(next, touchedRoutes(previous, touched));
+    tunnels.endRevoked();
     metrics.tableReplacedAtMs = Date.now();
     // What comes before the feed came from the disk.
     if (feed !== undefined) files.keep(next);
@@ -66,6 +70,17 @@ export async function startEdge(config: EdgeConfig, logger: Logger): Promise<Edg
     requestsInFlight: () => inFlight.size,
   });
 
+  const tunnels = stack.use(
+    new Tunnels({
+      clock,
+      isGood: ({ route, session }) => {
+        const current = receiver.table?.find(route.owner, route.function);
+        return current !== undefined && authenticator.stillGrants(current, session);
+      },
+      onRevoked: () => metrics.tunnelsRevoked.inc(),
+    }),
+  );
+
   const stored = await files.load();
   let feed: HttpRouteFeed | undefined;
   if (stored !== undefined) {
@@ -75,7 +90,8 @@ export async function startEdge(config: EdgeConfig, logger: Logger): Promise<Edg
 
   const { controlPlaneUrl: origin, feedCredential: credential } = config;
   const table = (): RouteTable | undefined => receiver.table;
-  stack.use(new UsageReporter({ origin, credential, edgeId, records, table, logger }));
+  const onDropped = (): void => metrics.usageDropped.inc();
+  stack.use(new UsageReporter({ origin, credential, edgeId, records, table, logger, onDropped }));
   feed = stack.use(
     new HttpRouteFeed({
       origin,
@@ -99,9 +115,13 @@ export async function startEdge(config: EdgeConfig, logger: Logger): Promise<Edg
     authenticator: () => authenticator,
     upstreams,
     controlPlane,
-    openTunnel,
+    bodyIdleMs: config.timeouts.bodyIdleMs,
+    writeIdleMs: config.timeouts.writeIdleMs,
+    systemMaxConcurrency: config.systemMaxConcurrency,
+    systemLoad: { underWay: 0 },
+    openTunnel: (exchange, upgraded) => tunnels.open(exchange, upgraded),
   };
-  const { server, drain } = clientListener(parts, inFlight, connections, config.drainMs);
+  const { server, drain } = clientListener(parts, inFlight, connections, config);
   const admin = stack.use(
     await listenForAdmin({
       host: config.adminHost,
@@ -110,9 +130,12 @@ export async function startEdge(config: EdgeConfig, logger: Logger): Promise<Edg
       isReady: () => receiver.table !== undefined,
     }),
   );
-  const port = await listen(server, config.port, config.host);
-  stack.defer(drain);
-  logger.info({ host: config.host, port, adminPort: admin.port }, "edge listening");
+  const { port, stopAccepting } = await openForClients(server, config);
+  stack.defer(() => {
+    stopAccepting();
+    return drain();
+  });
+  logger.info({ port, adminPort: admin.port }, "edge listening");
 
   const owned = stack.move();
   const close = (): Promise<void> => owned.disposeAsync();
@@ -127,6 +150,11 @@ function touchedRoutes(previous: RouteTable | undefined, touched: Touched): "all
   return touched.flatMap((name) => previous.find(name.owner, name.function) ?? []);
 }
 
+async function openForClients(server: Server, { descriptors, host, port }: EdgeConfig): Promise<Listening> {
+  if (descriptors.length > 0) return listenAt(server, descriptors);
+  return { port: await listen(server, { port, host }), stopAccepting: ignore };
+}
+
 interface ClientListener {
   readonly server: Server;
   readonly drain: () => Promise<void>;
@@ -136,7 +164,7 @@ function clientListener(
   parts: RequestParts,
   inFlight: Set<Exchange>,
   connections: Set<Socket>,
-  drainMs: number,
+  { drainMs, timeouts }: { readonly drainMs: number; readonly timeouts: Timeouts },
 ): ClientListener {
   // A random prefix for each run and a counter: as unique as a UUID, at a tenth of its cost.
   const requestIdPrefix = randomBytes(6).toString("base64url").replaceAll(/[-_]/g, "0");
@@ -147,11 +175,11 @@ function clientListener(
   const begin = (
     request: IncomingMessage,
     response: ServerResponse,
-    how: { expectsContinue?: true; upgradeHead?: Buffer } = {},
+    how: { expectsContinue?: true; early?: EarlyBytes } = {},
   ): void => {
     requestCount += 1;
     const requestId = `${requestIdPrefix}-${requestCount.toString(36)}`;
-    const exchange = new Exchange(request, response, requestId, how.upgradeHead);
+    const exchange = new Exchange(request, response, requestId, how.early);
     exchange.expectsContinue = how.expectsContinue ?? false;
     inFlight.add(exchange);
     if (draining) response.shouldKeepAlive = false;
@@ -168,7 +196,7 @@ function clientListener(
   };
 
   const server = createServer({
-    headersTimeout: HEADERS_TIMEOUT_MS,
+    headersTimeout: timeouts.headersMs,
     // Bodies are bounded by the deadline clock, per route.
     requestTimeout: 0,
     keepAliveTimeout: KEEP_ALIVE_IDLE_MS,
@@ -185,7 +213,7 @@ function clientListener(
   server.on("checkExpectation", (request, response) => begin(request, response));
   server.on("upgrade", (request, socket: Duplex, head) => {
     socket.on("error", ignore);
-    begin(request, responseOn(socket, request), { upgradeHead: head });
+    begin(request, responseOn(socket, request), { early: new EarlyBytes(socket, head) });
   });
   server.on("connect", (request, socket: Duplex) => {
     socket.on("error", ignore);

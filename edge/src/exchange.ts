@@ -1,5 +1,7 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Route } from "@openfaas-cloud/shared/route.ts";
+import type { Session } from "./authenticate.ts";
+import type { EarlyBytes } from "./early-bytes.ts";
 import type { RequestHead } from "./headers.ts";
 import type { Target } from "./target.ts";
 
@@ -10,13 +12,15 @@ export class Exchange {
   /** Ours, until the client is found to have sent one that can be passed on. */
   requestId: string;
   readonly startedMs = performance.now();
-  /** What came after the head of an upgrade request; its presence means that this is one. */
-  readonly upgradeHead: Buffer | undefined;
+  /** What comes after the head of an upgrade request; its presence means that this is one. */
+  readonly early: EarlyBytes | undefined;
   /** The client waits for a `100 Continue` before it sends the body. */
   expectsContinue = false;
   head: RequestHead | undefined;
   target: Target | undefined;
   route: Route | undefined;
+  /** By which the route was opened; `undefined` where it is open to anybody. */
+  session: Session | undefined;
   /** Id of the replica that was asked last. */
   upstream: string | undefined;
   /** Why the answer is not the upstream's. */
@@ -26,11 +30,11 @@ export class Exchange {
   upgraded = false;
   recorded = false;
 
-  constructor(request: IncomingMessage, response: ServerResponse, requestId: string, upgradeHead?: Buffer) {
+  constructor(request: IncomingMessage, response: ServerResponse, requestId: string, early?: EarlyBytes) {
     this.request = request;
     this.response = response;
     this.requestId = requestId;
-    this.upgradeHead = upgradeHead;
+    this.early = early;
   }
 
   get clientAddress(): string {

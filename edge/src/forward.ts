@@ -5,7 +5,7 @@ import type { Domains } from "./config.ts";
 import type { DeadlineClock, Timed } from "./deadline-clock.ts";
 import type { Exchange } from "./exchange.ts";
 import { responseHeaders, trailers } from "./headers.ts";
-import type { Refusal } from "./refusal.ts";
+import type { Failures, Refusal } from "./refusal.ts";
 import { BodyTooLarge, ClientGone, RequestBody } from "./request-body.ts";
 import { noteFailure, pickReplica, type Replica } from "./upstreams.ts";
 
@@ -18,8 +18,13 @@ export interface Forwarding {
   readonly headers: string[];
   readonly hasBody: boolean;
   readonly maxBodyBytes: number;
+  /** How long the client may keep us waiting for the next piece of its body. */
   readonly bodyIdleMs: number;
+  /** How long the client may leave us with what it has not read. */
+  readonly writeIdleMs: number;
+  /** How long the upstream may keep us waiting: for room for the body, and for its answer when the body was sent. */
   readonly firstByteMs: number;
+  /** The whole, from the request's first byte to the answer's last. */
   readonly totalMs: number | null;
   /** Set where a function answers, which is trusted with less than the control plane. */
   readonly domains: Domains | undefined;
@@ -36,13 +41,6 @@ export interface Upgraded {
   readonly lines: readonly string[];
 }
 
-/** What is said when an upstream fails, in the words of whoever it belongs to. */
-export interface Failures {
-  readonly unreachable: Refusal;
-  readonly broken: Refusal;
-  readonly late: Refusal;
-}
-
 export interface ForwardParts {
   readonly clock: DeadlineClock;
   readonly onRetry: () => void;
@@ -57,12 +55,20 @@ export type Outcome =
   | { readonly kind: "cut" }
   | { readonly kind: "client-gone" };
 
+/** What stands before a function that is down says so in these words; they count like a connection that failed. */
+const GATEWAY_FAILURES = new Set([502, 503, 504]);
 const IDEMPOTENT = new Set(["GET", "HEAD", "OPTIONS", "PUT", "DELETE"]);
 
 const BODY_IDLE: Refusal = {
   status: 408,
   code: "body-idle",
   message: "The request body did not arrive in time.",
+  close: true,
+};
+const CLIENT_STALLED: Refusal = {
+  status: 408,
+  code: "client-stalled",
+  message: "The answer was not read in time.",
   close: true,
 };
 const NOT_FORWARDABLE: Refusal = {
@@ -84,7 +90,7 @@ class Transfer implements Timed {
   readonly #parts: ForwardParts;
   readonly #settle: (outcome: Outcome) => void;
   readonly #body: RequestBody | undefined;
-  readonly #firstByteDeadlineMs: number;
+  readonly #begunMs = performance.now();
   readonly #totalDeadlineMs: number;
   #attempt: Attempt | undefined;
   #retried = false;
@@ -92,14 +98,15 @@ class Transfer implements Timed {
   #answerBegun = false;
   #upstreamDone = false;
   #bodyBytesSeen = false;
+  /** Since when the client leaves us with what it has not read. */
+  #unreadSinceMs: number | undefined;
 
   constructor(forwarding: Forwarding, parts: ForwardParts, settle: (outcome: Outcome) => void) {
     this.#forwarding = forwarding;
     this.#parts = parts;
     this.#settle = settle;
-    const { exchange, hasBody, maxBodyBytes, firstByteMs, totalMs } = forwarding;
+    const { exchange, hasBody, maxBodyBytes, totalMs } = forwarding;
     this.#body = hasBody ? new RequestBody(exchange.request, maxBodyBytes) : undefined;
-    this.#firstByteDeadlineMs = performance.now() + firstByteMs;
     this.#totalDeadlineMs = totalMs === null ? Number.POSITIVE_INFINITY : exchange.startedMs + totalMs;
     // An error of the body reaches us through the attempt; one that nobody asks about any more is of no interest.
     this.#body?.on("error", () => this.#onBodyError());
@@ -113,20 +120,39 @@ class Transfer implements Timed {
   }
 
   check(nowMs: number): void {
-    const waitingSinceMs = this.#body?.waitingSinceMs;
-    if (waitingSinceMs !== undefined && nowMs - waitingSinceMs > this.#forwarding.bodyIdleMs) {
-      this.#fail(BODY_IDLE);
-    } else if (nowMs > this.#totalDeadlineMs || (!this.#answerBegun && nowMs > this.#firstByteDeadlineMs)) {
-      if (!this.#answerBegun) this.#countFailure(this.#attempt?.replica);
-      this.#fail(this.#forwarding.failures.late);
+    const { exchange, bodyIdleMs, writeIdleMs, failures } = this.#forwarding;
+    // Without a socket it is an earlier answer on the connection that is not read, and not this one.
+    if (this.#unreadSinceMs !== undefined && exchange.response.socket === null) this.#unreadSinceMs = nowMs;
+    if (isPast(this.#body?.clientSinceMs, bodyIdleMs, nowMs)) this.#fail(BODY_IDLE);
+    else if (isPast(this.#unreadSinceMs, writeIdleMs, nowMs)) this.#fail(CLIENT_STALLED);
+    else if (nowMs > this.#totalDeadlineMs || this.#isAnswerLate(nowMs)) {
+      if (this.#isUpstreamsFault(nowMs)) this.#countFailure(this.#attempt?.replica);
+      this.#fail(failures.late);
     }
+  }
+
+  /** Since when the upstream has everything it needs to go on; `undefined` while it waits for the client too. */
+  get #upstreamSinceMs(): number | undefined {
+    return this.#body === undefined ? this.#begunMs : this.#body.upstreamSinceMs;
+  }
+
+  #isAnswerLate(nowMs: number): boolean {
+    return !this.#answerBegun && isPast(this.#upstreamSinceMs, this.#forwarding.firstByteMs, nowMs);
+  }
+
+  /** A client that sends slowly must not get a healthy replica ejected: it is the one that used the time up. */
+  #isUpstreamsFault(nowMs: number): boolean {
+    if (this.#answerBegun || this.#body?.whole === false) return false;
+    if (this.#isAnswerLate(nowMs)) return true;
+    const { startedMs } = this.#forwarding.exchange;
+    return isPast(this.#upstreamSinceMs, (nowMs - startedMs) / 2, nowMs);
   }
 
   #try(failed: Replica | undefined): void {
     const { exchange, path, headers, onUpgraded } = this.#forwarding;
     const replica = pickReplica(this.#forwarding.replicas(), failed);
     if (replica === undefined) {
-      this.#fail(this.#forwarding.failures.unreachable);
+      this.#fail(this.#forwarding.failures.absent);
       return;
     }
     exchange.upstream = replica.id;
@@ -153,7 +179,8 @@ class Transfer implements Timed {
       this.#fail(this.#forwarding.failures.broken);
       return;
     }
-    attempt.replica.succeeded();
+    if (GATEWAY_FAILURES.has(status)) this.#countFailure(attempt.replica);
+    else attempt.replica.succeeded();
     this.#answerBegun = true;
     const lines = [...head.lines, ...responseLines];
     if (head.contentLength !== undefined && status !== 204) lines.push("Content-Length", head.contentLength);
@@ -174,7 +201,9 @@ class Transfer implements Timed {
     const { exchange } = this.#forwarding;
     this.#bodyBytesSeen = true;
     exchange.bytesSent += chunk.length;
-    if (!exchange.response.write(chunk)) attempt.controller?.pause();
+    if (exchange.response.write(chunk)) return;
+    this.#unreadSinceMs ??= performance.now();
+    attempt.controller?.pause();
   }
 
   end(attempt: Attempt, rawTrailers: readonly string[]): void {
@@ -184,6 +213,7 @@ class Transfer implements Timed {
     const kept = trailers(rawTrailers);
     if (kept.length > 0 && response.chunkedEncoding) response.addTrailers(kept);
     response.end();
+    if (!response.writableFinished) this.#unreadSinceMs ??= performance.now();
   }
 
   upgraded(attempt: Attempt, raw: readonly string[], socket: Duplex): void {
@@ -282,6 +312,7 @@ class Transfer implements Timed {
   };
 
   readonly #onDrain = (): void => {
+    this.#unreadSinceMs = this.#upstreamDone ? performance.now() : undefined;
     this.#attempt?.controller?.resume();
   };
 }
@@ -355,6 +386,10 @@ class Attempt implements Dispatcher.DispatchHandler {
 function latin1(raw: Dispatcher.DispatchController["rawHeaders"]): string[] {
   if (!Array.isArray(raw)) return [];
   return raw.map((part) => (typeof part === "string" ? part : part.toString("latin1")));
+}
+
+function isPast(sinceMs: number | undefined, allowedMs: number, nowMs: number): boolean {
+  return sinceMs !== undefined && nowMs - sinceMs > allowedMs;
 }
 
 function printable(statusText: string | undefined): string {

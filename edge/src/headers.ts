@@ -1,5 +1,6 @@
 import { PLATFORM_COOKIE_PREFIX } from "@openfaas-cloud/shared/session.ts";
 import type { Domains } from "./config.ts";
+import { isPlatformCredential } from "./credentials.ts";
 import { malformed, type Refusal } from "./refusal.ts";
 
 /** Header lines as they came: name, value, name, value. Order and spelling of names are kept. */
@@ -146,12 +147,17 @@ export interface Assertions {
   readonly startTime: string;
 }
 
+/**
+ * Functions never see a credential of the platform, needed or not; the control plane does. A bearer that opened a function
+ * stays behind whatever it looks like.
+ */
+export type CredentialsRule = "keep" | "remove-platforms" | "remove-platforms-and-authorization";
+
 export interface RequestHeaderOptions {
   readonly raw: RawHeaders;
   readonly head: RequestHead;
   readonly assertions: Assertions;
-  /** Functions never see a credential of the platform; the control plane does. */
-  readonly credentials: "keep" | "remove-cookies" | "remove-cookies-and-authorization";
+  readonly credentials: CredentialsRule;
 }
 
 /** The lines an upstream is sent, all but the ones of framing and connection, which the HTTP client writes. */
@@ -164,7 +170,7 @@ export function requestHeaders(options: RequestHeaderOptions): string[] {
     const lower = name.toLowerCase();
     if (HOP_BY_HOP.has(lower) || ASSERTED.has(lower) || lower.startsWith(ASSERTED_PREFIX)) continue;
     if (lower === "trailer" || head.connectionOptions.includes(lower)) continue;
-    if (lower === "authorization" && credentials === "remove-cookies-and-authorization") continue;
+    if (lower === "authorization" && !mayPass(value, credentials)) continue;
     if (lower === "cookie" && credentials !== "keep") value = withoutPlatformCookies(value);
     if (value !== undefined) lines.push(name, value);
   }
@@ -190,6 +196,17 @@ export function requestHeaders(options: RequestHeaderOptions): string[] {
     assertions.startTime,
   );
   return lines;
+}
+
+function mayPass(authorization: string, credentials: CredentialsRule): boolean {
+  switch (credentials) {
+    case "keep":
+      return true;
+    case "remove-platforms":
+      return !isPlatformCredential(authorization);
+    case "remove-platforms-and-authorization":
+      return false;
+  }
 }
 
 function forwardedNode(address: string): string {

@@ -1,5 +1,5 @@
 import { Counter, collectDefaultMetrics, Gauge, Registry } from "prom-client";
-import type { Records } from "./record.ts";
+import type { Records } from "./function-records.ts";
 import { REJECT_REASONS } from "./route-feed/route-feed.ts";
 import type { RouteTable } from "./route-table.ts";
 
@@ -42,6 +42,17 @@ export class Metrics {
   readonly ejections = new Counter({
     name: "ofc_edge_ejections_total",
     help: "Replicas left alone for a while after failures.",
+    registers: [this.#registry],
+  });
+
+  readonly tunnelsRevoked = new Counter({
+    name: "ofc_edge_tunnels_revoked_total",
+    help: "Tunnels ended, since who opened them may not any more.",
+    registers: [this.#registry],
+  });
+  readonly usageDropped = new Counter({
+    name: "ofc_edge_usage_dropped_total",
+    help: "Usage reports given up, since the control plane refused them for good.",
     registers: [this.#registry],
   });
 

@@ -1,7 +1,7 @@
 import type { Domains } from "./config.ts";
 import type { Link, Refusal } from "./refusal.ts";
 import type { RouteTable } from "./route-table.ts";
-import type { Host } from "./target.ts";
+import type { Host, Target } from "./target.ts";
 
 /** Longest list a page shows. */
 const MAX_LISTED = 200;
@@ -23,7 +23,18 @@ export function unknownHost(host: Host, domains: Domains, table: RouteTable | un
   };
 }
 
-export function unknownFunction(name: string, owner: string, table: RouteTable): Refusal {
+/** No function of this name: says so where its owner is known, and of the host where it is not. */
+export function notFound(
+  target: Target & { kind: "function" },
+  table: RouteTable,
+  domains: Domains,
+): Refusal {
+  return table.findOwner(target.owner) === undefined
+    ? unknownHost(target.host, domains, table)
+    : unknownFunction(target.function, target.owner, table);
+}
+
+function unknownFunction(name: string, owner: string, table: RouteTable): Refusal {
   const links = functionLinks(owner, table);
   return {
     status: 404,

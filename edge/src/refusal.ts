@@ -18,6 +18,15 @@ export interface Link {
   readonly text: string;
 }
 
+/** What is said when an upstream fails, in the words of whoever it belongs to. */
+export interface Failures {
+  /** There is no replica to ask. */
+  readonly absent: Refusal;
+  readonly unreachable: Refusal;
+  readonly broken: Refusal;
+  readonly late: Refusal;
+}
+
 /** A request that is not one we can read in exactly one way: refused, and its connection with it. */
 export function malformed(code: string, message: string, status = 400): Refusal {
   return { status, code, message, close: true };

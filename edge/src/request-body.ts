@@ -18,7 +18,9 @@ export class RequestBody extends Readable {
   #received = 0;
   #over = false;
   /** Since when the client keeps us waiting; `undefined` while the upstream does. */
-  waitingSinceMs: number | undefined;
+  clientSinceMs: number | undefined;
+  /** Since when the upstream keeps us waiting: for room while the body is under way, for its answer when it was sent. */
+  upstreamSinceMs: number | undefined = performance.now();
 
   constructor(request: IncomingMessage, maxBytes: number) {
     super({ highWaterMark: 64 * 1024 });
@@ -30,6 +32,7 @@ export class RequestBody extends Readable {
       .on("error", this.#onGone)
       .on("close", this.#onGone);
     request.pause();
+    this.once("end", () => this.#waitForUpstream());
   }
 
   /** Whether a byte of it has been taken: then it cannot be sent a second time. */
@@ -37,17 +40,33 @@ export class RequestBody extends Readable {
     return this.#received > 0 || this.#over;
   }
 
+  /** Whether all of it has come from the client. */
+  get whole(): boolean {
+    return this.#over;
+  }
+
   override _read(): void {
-    this.waitingSinceMs = performance.now();
+    if (this.#over) return;
+    this.#waitForClient();
     this.#request.resume();
   }
 
   override _destroy(error: Error | null, callback: (error?: Error | null) => void): void {
     const request = this.#request;
     request.off("data", this.#onData).off("end", this.#onEnd).off("close", this.#onGone);
-    this.waitingSinceMs = undefined;
+    this.clientSinceMs = undefined;
     if (!this.#over && !request.destroyed) discardRest(request);
     callback(error);
+  }
+
+  #waitForClient(): void {
+    this.clientSinceMs = performance.now();
+    this.upstreamSinceMs = undefined;
+  }
+
+  #waitForUpstream(): void {
+    this.clientSinceMs = undefined;
+    this.upstreamSinceMs = performance.now();
   }
 
   readonly #onData = (chunk: Buffer): void => {
@@ -56,15 +75,15 @@ export class RequestBody extends Readable {
       this.destroy(new BodyTooLarge());
       return;
     }
-    this.waitingSinceMs = performance.now();
+    this.#waitForClient();
     if (this.push(chunk)) return;
-    this.waitingSinceMs = undefined;
+    this.#waitForUpstream();
     this.#request.pause();
   };
 
   readonly #onEnd = (): void => {
     this.#over = true;
-    this.waitingSinceMs = undefined;
+    this.#waitForUpstream();
     this.push(null);
   };
 

@@ -1,7 +1,15 @@
 import type { Route, RouteChange, RouteSettings, RouteSnapshot } from "@openfaas-cloud/shared/route.ts";
-import { digestOf, type RouteDigest } from "@openfaas-cloud/shared/route-digest.ts";
+import { RouteDigest } from "@openfaas-cloud/shared/route-digest.ts";
 
 type OwnerRoutes = ReadonlyMap<string, Route>;
+
+type TableHead = Pick<RouteSnapshot, "epoch" | "version" | "settings">;
+
+interface TableParts extends TableHead {
+  readonly size: number;
+  readonly owners: ReadonlyMap<string, OwnerRoutes>;
+  readonly digest: RouteDigest;
+}
 
 /** One version of all routes and settings. A value: a change makes another table, which shares what it does not touch. */
 export class RouteTable {
@@ -12,14 +20,7 @@ export class RouteTable {
   readonly #owners: ReadonlyMap<string, OwnerRoutes>;
   readonly #digest: RouteDigest;
 
-  private constructor(parts: {
-    epoch: string;
-    version: number;
-    settings: RouteSettings;
-    size: number;
-    owners: ReadonlyMap<string, OwnerRoutes>;
-    digest: RouteDigest;
-  }) {
+  constructor(parts: TableParts) {
     this.epoch = parts.epoch;
     this.version = parts.version;
     this.settings = parts.settings;
@@ -31,22 +32,9 @@ export class RouteTable {
   static fromSnapshot(
     snapshot: Pick<RouteSnapshot, "epoch" | "version" | "settings" | "routes">,
   ): RouteTable {
-    const owners = new Map<string, Map<string, Route>>();
-    for (const route of snapshot.routes) {
-      const routes = owners.get(route.owner) ?? new Map<string, Route>();
-      owners.set(route.owner, routes.set(route.function, route));
-    }
-    let size = 0;
-    for (const routes of owners.values()) size += routes.size;
-    const { epoch, version, settings } = snapshot;
-    return new RouteTable({
-      epoch,
-      version,
-      settings,
-      size,
-      owners,
-      digest: digestOf(settings, snapshot.routes),
-    });
+    const builder = new RouteTableBuilder(snapshot);
+    for (const route of snapshot.routes) builder.add(route);
+    return builder.build();
   }
 
   get checksum(): string {
@@ -114,5 +102,30 @@ export class RouteTable {
       owners,
       digest,
     });
+  }
+}
+
+/** Makes a table route by route, so that a large one can be made between requests. Of two routes of one name the last counts. */
+export class RouteTableBuilder {
+  readonly #head: TableHead;
+  readonly #owners = new Map<string, Map<string, Route>>();
+  readonly #digest = new RouteDigest();
+
+  constructor(head: TableHead) {
+    this.#head = head;
+    this.#digest.toggle(head.settings);
+  }
+
+  add(route: Route): void {
+    const routes = this.#owners.get(route.owner) ?? new Map<string, Route>();
+    this.#owners.set(route.owner, routes.set(route.function, route));
+    this.#digest.toggle(route);
+  }
+
+  build(): RouteTable {
+    const { epoch, version, settings } = this.#head;
+    let size = 0;
+    for (const routes of this.#owners.values()) size += routes.size;
+    return new RouteTable({ epoch, version, settings, size, owners: this.#owners, digest: this.#digest });
   }
 }

@@ -16,6 +16,8 @@ export type Target =
     }
   | { readonly kind: "owner"; readonly host: Host; readonly owner: string }
   | { readonly kind: "system"; readonly host: Host; readonly path: string }
+  /** The bare domain, which is what people type first. */
+  | { readonly kind: "home"; readonly host: Host }
   | { readonly kind: "unknown-host"; readonly host: Host }
   | { readonly kind: "refused"; readonly refusal: Refusal };
 
@@ -125,6 +127,8 @@ function removeDotSegments(path: string): string {
 
 function functionTarget(host: Host, path: string, query: string, domains: Domains): Target {
   const suffix = `.${domains.functions}`;
+  const isBareDomain = host.name === domains.functions || host.name === domains.system;
+  if (isBareDomain && path === "/") return { kind: "home", host };
   if (!host.name.endsWith(suffix)) return { kind: "unknown-host", host };
   const owner = host.name.slice(0, -suffix.length);
   if (owner.includes(".")) {

@@ -202,6 +202,25 @@ test("O9-O10: no platform cookie and no token that opened a function is ever sho
   expect(world.fn.requests.at(-1)?.headers.authorization).toBe("Basic eDp5");
 });
 
+test("I2: a public function sees no credential of the platform either, and every other one", async () => {
+  await using world = await setup();
+  const token = await world.issuer.sign();
+  const expired = await world.issuer.sign({ exp: 1 });
+  const pair = Buffer.from("alice:ofc_0123456789").toString("base64");
+  for (const authorization of [
+    `Bearer ${token}`,
+    `bearer  ${expired}`,
+    "Bearer ofc_0123456789",
+    `Basic ${pair}`,
+  ])
+    await world.edge.call("alice.fn.test", "/public", { headers: { authorization } });
+  expect(world.fn.requests.map(({ headers }) => headers.authorization)).toEqual(Array(4).fill(undefined));
+  for (const authorization of ["Bearer own-token", "Basic eDp5", "Digest x=y"]) {
+    await world.edge.call("alice.fn.test", "/public", { headers: { authorization } });
+    expect(world.fn.requests.at(-1)?.headers.authorization).toBe(authorization);
+  }
+});
+
 test("O10: a function sets no cookie of ours, and none that another host receives", async () => {
   await using fn = await upstream((_request, response) => {
     const cookies = [

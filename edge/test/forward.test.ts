@@ -1,8 +1,17 @@
 import { once } from "node:events";
+import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Socket } from "node:net";
 import { expect, test } from "vitest";
 import { FeedServer, route } from "./support/feed-server.ts";
-import { deadUrl, rawClient, rawUpstream, testEdge, until, upstream } from "./support/servers.ts";
+import {
+  deadUrl,
+  type RawClient,
+  rawClient,
+  rawUpstream,
+  testEdge,
+  until,
+  upstream,
+} from "./support/servers.ts";
 
 test("a function answers at <owner>.<domain>/<function>, with the rest of the path and the query as they came", async () => {
   await using fn = await upstream();
@@ -317,9 +326,185 @@ test("a function that answers before it has read everything is heard", async () 
   expect([answer.status, answer.body]).toEqual([403, "no need"]);
 });
 
-test("a function without a replica is answered for with 503", async () => {
+test.each<[string, "text/html" | "application/json"]>([
+  ["a page", "text/html"],
+  ["JSON", "application/json"],
+])("a function without a replica is answered for at once with 503, as %s", async (_what, accept) => {
   await using feed = await new FeedServer([route("alice/f", [])]).listen();
   await using edge = await testEdge(feed.origin);
-  const answer = await edge.call("alice.fn.test", "/f");
-  expect([answer.status, answer.headers["retry-after"]]).toEqual([503, "5"]);
+  for (const method of ["GET", "POST"]) {
+    const answer = await edge.call("alice.fn.test", "/f", {
+      method,
+      body: method === "POST" ? "x".repeat(1000) : "",
+      headers: { accept },
+    });
+    expect([answer.status, answer.headers["retry-after"]]).toEqual([503, "5"]);
+    expect(answer.headers["content-type"]).toContain(accept);
+    expect(answer.body).toContain("no replica that answers at the moment. It is being started again.");
+  }
+  expect(await edge.metric('ofc_edge_refused_total{reason="no-replica"}')).toBe(2);
+});
+
+/** Sends a byte of a body every 50 ms. */
+function slowUpload(port: number, path: string, bytes: number): RawClient {
+  const client = rawClient(
+    port,
+    `POST ${path} HTTP/1.1\r\nHost: alice.fn.test\r\nConnection: close\r\nContent-Length: ${bytes}\r\n\r\n`,
+  );
+  let left = bytes;
+  const timer = setInterval(() => {
+    if (left-- > 0 && client.socket.writable) client.socket.write("x");
+    else clearInterval(timer);
+  }, 50);
+  return client;
+}
+
+test("a slow but steady upload is no fault of the function: it is answered, and no replica ejected", async () => {
+  await using one = await upstream();
+  await using two = await upstream();
+  await using feed = await new FeedServer([
+    route("alice/up", [one.url, two.url], { limits: { firstByteMs: 500 } }),
+  ]).listen();
+  await using edge = await testEdge(feed.origin);
+  const clients = Array.from({ length: 12 }, () => slowUpload(edge.port, "/up", 20));
+  await Promise.all(clients.map(({ closed }) => closed));
+  for (const client of clients) expect(client.text()).toMatch(/^HTTP\/1\.1 200 /);
+  expect(await edge.metric("ofc_edge_ejections_total")).toBe(0);
+});
+
+test("uploads cut by the deadline for the whole eject nobody either", async () => {
+  await using one = await upstream();
+  await using two = await upstream();
+  await using feed = await new FeedServer([
+    route("alice/up", [one.url, two.url], { limits: { totalMs: 300 } }),
+  ]).listen();
+  await using edge = await testEdge(feed.origin);
+  const clients = Array.from({ length: 12 }, () => slowUpload(edge.port, "/up", 1000));
+  await until(() => clients.every((client) => client.text().includes("504")), "the deadline");
+  for (const client of clients) client.socket.destroy();
+  expect(await edge.metric("ofc_edge_ejections_total")).toBe(0);
+});
+
+test("a function that has the whole body and does not answer is late, and that counts against it", async () => {
+  await using hung = await upstream((request) => void request.resume());
+  await using fn = await upstream();
+  await using feed = await new FeedServer([
+    route("alice/f", [hung.url, fn.url], { limits: { firstByteMs: 200 } }),
+  ]).listen();
+  await using edge = await testEdge(feed.origin);
+  await until(async () => {
+    const calls = Array.from({ length: 8 }, () =>
+      edge.call("alice.fn.test", "/f", { method: "POST", body: "x".repeat(1000) }),
+    );
+    await Promise.all(calls);
+    return (await edge.metric("ofc_edge_ejections_total")) === 1;
+  }, "the ejection of the one that hangs");
+});
+
+test("a function that takes no more of a body is late, where nothing bounds the whole", async () => {
+  await using fn = await rawUpstream((socket) => socket.pause());
+  await using feed = await new FeedServer([
+    route("alice/f", [fn.url], { limits: { firstByteMs: 300, totalMs: null, maxBodyBytes: 1e9 } }),
+  ]).listen();
+  await using edge = await testEdge(feed.origin);
+  using client = rawClient(
+    edge.port,
+    "POST /f HTTP/1.1\r\nHost: alice.fn.test\r\nContent-Length: 64000000\r\n\r\n",
+  );
+  client.socket.write(Buffer.alloc(64_000_000));
+  await until(() => client.text().includes("504"), "the answer");
+});
+
+test("a client that stops sending its body is answered 408", async () => {
+  await using fn = await upstream();
+  await using feed = await new FeedServer([route("alice/f", [fn.url])]).listen();
+  await using edge = await testEdge(feed.origin, { timeouts: { bodyIdleMs: 200 } });
+  using client = rawClient(
+    edge.port,
+    "POST /f HTTP/1.1\r\nHost: alice.fn.test\r\nContent-Length: 10\r\n\r\nabc",
+  );
+  await client.closed;
+  expect(client.text()).toMatch(/^HTTP\/1\.1 408 [\s\S]*"body-idle"/);
+  expect(await edge.metric("ofc_edge_requests_in_flight")).toBe(0);
+});
+
+test("a client that does not finish its head is answered 408", async () => {
+  await using feed = await new FeedServer([]).listen();
+  await using edge = await testEdge(feed.origin, { timeouts: { headersMs: 200 } });
+  using client = rawClient(edge.port, "GET /f HTTP/1.1\r\nHost: alice.fn");
+  await client.closed;
+  expect(client.text()).toMatch(/^HTTP\/1\.1 408 [\s\S]*"request-invalid"/);
+});
+
+test.each<[string, string, string]>([
+  ["a streaming function", "alice.fn.test", "/s"],
+  ["the system host", "system.console.test", "/s"],
+])("a client that never reads gives its place at %s back", async (_what, host, path) => {
+  const flood = (_request: IncomingMessage, response: ServerResponse): void => {
+    const chunk = Buffer.alloc(64 * 1024);
+    const more = (): void => {
+      while (response.write(chunk));
+    };
+    response.on("drain", more).on("error", () => undefined);
+    more();
+  };
+  await using fn = await upstream(flood);
+  await using feed = await new FeedServer([
+    route("alice/s", [fn.url], { limits: { totalMs: null, maxConcurrency: 2 } }),
+  ]).listen();
+  feed.onSystemRequest = flood;
+  await using edge = await testEdge(feed.origin, {
+    timeouts: { writeIdleMs: 1_000 },
+    systemMaxConcurrency: 2,
+  });
+  const clients = [0, 1].map(() => {
+    const client = rawClient(edge.port, `GET ${path} HTTP/1.1\r\nHost: ${host}\r\n\r\n`);
+    client.socket.pause();
+    return client;
+  });
+  await until(async () => (await edge.metric("ofc_edge_requests_in_flight")) === 2, "both places taken");
+  expect((await edge.call(host, path)).status).toBe(429);
+  await until(async () => (await edge.metric("ofc_edge_requests_in_flight")) === 0, "the places given back");
+  expect(await edge.metric('ofc_edge_refused_total{reason="client-stalled"}')).toBe(2);
+  for (const client of clients) client.socket.destroy();
+});
+
+test("one request more than the system host may have is answered 429, and functions are served on", async () => {
+  const waiting: (() => void)[] = [];
+  await using fn = await upstream();
+  await using feed = await new FeedServer([route("alice/f", [fn.url])]).listen();
+  feed.onSystemRequest = (_request, response) => void waiting.push(() => response.end("done"));
+  await using edge = await testEdge(feed.origin, { systemMaxConcurrency: 2 });
+  for (let round = 0; round < 2; round++) {
+    const under = [edge.call("system.console.test", "/x"), edge.call("auth.system.console.test", "/x")];
+    await until(() => waiting.length === 2, "two requests");
+    const third = await edge.call("system.console.test", "/x");
+    expect([third.status, third.headers["retry-after"]]).toEqual([429, "1"]);
+    expect((await edge.call("alice.fn.test", "/f")).status).toBe(200);
+    for (const finish of waiting.splice(0)) finish();
+    for (const answer of under) expect((await answer).status).toBe(200);
+  }
+});
+
+test.each([502, 503, 504])("a replica that answers %i five times in a row is left alone", async (status) => {
+  await using ill = await upstream((request, response) => {
+    request.resume();
+    response.writeHead(status).end("ill");
+  });
+  await using fn = await upstream();
+  await using feed = await new FeedServer([route("alice/f", [ill.url, fn.url])]).listen();
+  await using edge = await testEdge(feed.origin);
+  let answeredIll = 0;
+  for (let i = 0; i < 60; i++)
+    if ((await edge.call("alice.fn.test", "/f")).status === status) answeredIll += 1;
+  expect(answeredIll).toBe(5);
+  expect(await edge.metric("ofc_edge_ejections_total")).toBe(1);
+});
+
+test("the last replica serves on, though it answers 503 and nothing else", async () => {
+  await using ill = await upstream((_request, response) => void response.writeHead(503).end("ill"));
+  await using feed = await new FeedServer([route("alice/f", [ill.url])]).listen();
+  await using edge = await testEdge(feed.origin);
+  for (let i = 0; i < 12; i++) expect((await edge.call("alice.fn.test", "/f")).body).toBe("ill");
+  expect(await edge.metric("ofc_edge_ejections_total")).toBe(0);
 });

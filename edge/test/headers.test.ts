@@ -11,7 +11,7 @@ function head(lines: string[], httpVersion = "1.1"): RequestHead {
 
 function forwarded(
   lines: string[],
-  credentials: "keep" | "remove-cookies" | "remove-cookies-and-authorization" = "remove-cookies",
+  credentials: "keep" | "remove-platforms" | "remove-platforms-and-authorization" = "remove-platforms",
 ): Map<string, string[]> {
   const raw = ["Host", "alice.fn.test", ...lines];
   const flat = requestHeaders({
@@ -135,7 +135,7 @@ describe("towards an upstream", () => {
 
   test("a bearer that opened the function is not shown to it; another Authorization is its own business", () => {
     const lines = ["Authorization", "Bearer x"];
-    expect(forwarded(lines, "remove-cookies-and-authorization").has("authorization")).toBe(false);
+    expect(forwarded(lines, "remove-platforms-and-authorization").has("authorization")).toBe(false);
     expect(forwarded(lines).get("authorization")).toEqual(["Bearer x"]);
   });
 });

@@ -1,5 +1,6 @@
 import { readdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { pino } from "pino";
 import { expect, test } from "vitest";
 import { RouteFiles } from "../src/route-feed/file.ts";
 import { LineSplitter } from "../src/route-feed/http.ts";
@@ -79,6 +80,46 @@ test("a collapse on the wire is refused over and over, and traffic goes on, unti
   feed.poison = undefined;
   feed.change({ upserts: [route("bob/new", [fn.url])] });
   await until(async () => (await edge.call("bob.fn.test", "/new")).status === 200, "the whole table");
+});
+
+test("an edge of five routes that missed a push of six takes them in when it is connected again", async () => {
+  await using fn = await upstream();
+  const pushed = (name: string, count: number) =>
+    Array.from({ length: count }, (_, i) => route(`alice/${name}${i}`, [fn.url]));
+  await using feed = await new FeedServer(pushed("f", 5)).listen();
+  await using edge = await testEdge(feed.origin);
+  const { send } = feed;
+  feed.send = () => undefined;
+  feed.change({ upserts: pushed("g", 6) });
+  feed.send = send;
+  feed.cut();
+  await until(() => feed.applied.at(-1)?.version === 2, "the snapshot of eleven");
+  expect((await edge.call("alice.fn.test", "/g0")).status).toBe(200);
+});
+
+test("a collapse is an error in the log that says what to do, and is said once while it lasts", async () => {
+  const { HttpRouteFeed } = await import("../src/route-feed/http.ts");
+  const { Receiver } = await import("../src/route-feed/route-feed.ts");
+  const { Secret } = await import("@openfaas-cloud/shared/env.ts");
+  const lines: string[] = [];
+  const routes = Array.from({ length: 20 }, (_, i) => route(`alice/f${i}`, []));
+  await using server = await new FeedServer(routes).listen();
+  const reasons: string[] = [];
+  await using _feed = new HttpRouteFeed({
+    origin: server.origin,
+    credential: new Secret("feed-credential-for-tests"),
+    edgeId: "e",
+    receiver: new Receiver(() => undefined),
+    logger: pino({ level: "error" }, { write: (line: string) => void lines.push(line) }),
+    onRejected: (reason) => reasons.push(reason),
+  });
+  await until(() => server.applied.length === 1, "the first table");
+  server.poison = ({ epoch }) => snapshotOf([], { epoch, version: 2 });
+  server.cut();
+  await until(() => reasons.length >= 2, "two refusals");
+  expect(reasons.slice(0, 2)).toEqual(["collapse", "collapse"]);
+  expect(lines.map((line) => JSON.parse(line))).toMatchObject([{ level: 50, served: 20, offered: 0 }]);
+  expect(lines[0]).toMatch(/forced snapshot.*routes-\*\.json/);
 });
 
 test("silence ends a connection, and heartbeats keep it", async () => {

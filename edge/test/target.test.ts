@@ -99,6 +99,10 @@ describe("a host", () => {
     expect(target(host, "/f").kind).toBe(kind);
   });
 
+  test.each(["fn.test", "console.test:8080"])("the root of %s is the way to the dashboard", (host) => {
+    expect(target(host, "/").kind).toBe("home");
+  });
+
   test.each([
     undefined,
     "",

@@ -1,12 +1,29 @@
 import { createHash } from "node:crypto";
 import { expect, test } from "vitest";
 import { FeedServer, route } from "./support/feed-server.ts";
-import { exchangeRaw, rawClient, rawUpstream, testEdge, until, upstream } from "./support/servers.ts";
+import {
+  exchangeRaw,
+  type RawClient,
+  rawClient,
+  rawUpstream,
+  testEdge,
+  until,
+  upstream,
+} from "./support/servers.ts";
+import { signer } from "./support/tokens.ts";
 
 const KEY = "dGhlIHNhbXBsZSBub25jZQ==";
 
 function handshake(path: string, host = "alice.fn.test", more = ""): string {
   return `GET ${path} HTTP/1.1\r\nHost: ${host}\r\nConnection: Upgrade, X-Hop\r\nUpgrade: websocket\r\nX-Hop: 1\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: ${KEY}\r\n${more}\r\n`;
+}
+
+async function within(event: Promise<unknown>, what: string): Promise<void> {
+  let happened = false;
+  void event.then(() => {
+    happened = true;
+  });
+  await until(() => happened, what);
 }
 
 /** A function that accepts every upgrade and says back what it hears. */
@@ -110,6 +127,127 @@ test("a tunnel closes when its route goes away", async () => {
   feed.change({ removals: [route("alice/ws", [])] });
   await client.closed;
   await until(() => fn.sockets.size === 0, "the function's side to close");
+});
+
+test("a tunnel that was open to anybody ends when its function is for members alone", async () => {
+  await using fn = await echo();
+  await using feed = await new FeedServer([
+    route("alice/ws", [fn.url]),
+    route("alice/other", [fn.url]),
+  ]).listen();
+  await using edge = await testEdge(feed.origin);
+  using client = rawClient(edge.port, handshake("/ws"));
+  using other = rawClient(edge.port, handshake("/other"));
+  await until(() => client.text().includes("hello ") && other.text().includes("hello "), "both tunnels");
+  feed.change({ upserts: [route("alice/ws", [fn.url], { access: "members", revision: "r2" })] });
+  await within(client.closed, "the tunnel to end");
+  other.socket.write("still here");
+  await until(() => other.text().endsWith("still here"), "the other tunnel to go on");
+  expect(await edge.metric("ofc_edge_tunnels_revoked_total")).toBe(1);
+});
+
+test("a tunnel lasts no longer than its session: revoked, signed by a retired key, or at its end", async () => {
+  const [issuer, retired] = [await signer(), await signer()];
+  const settings = { keys: [issuer.key, retired.key], revoked: [] as string[], listOwners: false };
+  await using fn = await echo();
+  await using feed = await new FeedServer(
+    [route("alice/ws", [fn.url], { access: "members" })],
+    settings,
+  ).listen();
+  await using edge = await testEdge(feed.origin);
+  const nowS = Math.floor(Date.now() / 1000);
+  const open = async (token: string): Promise<RawClient> => {
+    const client = rawClient(edge.port, handshake("/ws", undefined, `Authorization: Bearer ${token}\r\n`));
+    await until(() => client.text().includes("hello "), "the tunnel");
+    return client;
+  };
+  using good = await open(await issuer.sign());
+  using stolen = await open(await issuer.sign({ jti: "stolen" }));
+  using old = await open(await retired.sign());
+  // Clocks may differ by a minute, so this one counts for two seconds more.
+  using brief = await open(await issuer.sign({ exp: nowS - 58 }));
+
+  feed.change({ settings: { ...settings, keys: [issuer.key], revoked: ["stolen"] } });
+  await within(Promise.all([stolen.closed, old.closed]), "the tunnels of the settings before to end");
+  await within(brief.closed, "the tunnel of the session that ended to end");
+  good.socket.write("still here");
+  await until(() => good.text().endsWith("still here"), "the good tunnel to go on");
+  expect(await edge.metric("ofc_edge_tunnels_revoked_total")).toBe(3);
+});
+
+test("a tunnel whose function was closed while it thought about the handshake does not open", async () => {
+  let accept: (() => void) | undefined;
+  await using fn = await upstream(undefined, (_request, socket) => {
+    socket.on("error", () => socket.destroy());
+    accept = () =>
+      socket.write(
+        "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\nsecret",
+      );
+  });
+  await using feed = await new FeedServer([route("alice/ws", [fn.url])]).listen();
+  await using edge = await testEdge(feed.origin);
+  using client = rawClient(edge.port, handshake("/ws"));
+  await until(() => accept !== undefined, "the handshake");
+  const version = feed.change({ upserts: [route("alice/ws", [fn.url], { access: "members" })] });
+  await until(() => feed.applied.at(-1)?.version === version, "the policy");
+  accept?.();
+  await within(client.closed, "the refusal");
+  expect(client.text()).not.toContain("secret");
+});
+
+test.each<[string, string]>([
+  ["", ""],
+  [" after it sent something along", "early"],
+])("a client that leaves during its handshake%s gives its place back at once", async (_how, early) => {
+  let asked = 0;
+  await using fn = await upstream(undefined, (_request, socket) => {
+    asked += 1;
+    socket
+      .on("error", () => socket.destroy())
+      .on("end", () => socket.destroy())
+      .resume();
+  });
+  await using feed = await new FeedServer([
+    route("alice/ws", [fn.url], { limits: { maxConcurrency: 1 } }),
+  ]).listen();
+  await using edge = await testEdge(feed.origin);
+  {
+    using _client = rawClient(edge.port, handshake("/ws") + early);
+    await until(() => asked === 1, "the handshake");
+  }
+  await until(async () => (await edge.metric("ofc_edge_requests_in_flight")) === 0, "the place given back");
+  await until(() => fn.sockets.size === 0, "the function to be told");
+  expect(await edge.metric('ofc_edge_refused_total{reason="client-gone"}')).toBe(1);
+});
+
+test("what a client sends while its handshake is decided arrives whole, however much", async () => {
+  let accept: (() => void) | undefined;
+  let heard = 0;
+  await using fn = await upstream(undefined, (_request, socket) => {
+    socket.on("error", () => socket.destroy());
+    socket.on("data", (chunk) => {
+      heard += chunk.length;
+    });
+    accept = () =>
+      socket.write("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n");
+  });
+  await using feed = await new FeedServer([route("alice/ws", [fn.url])]).listen();
+  await using edge = await testEdge(feed.origin);
+  using client = rawClient(edge.port, handshake("/ws"));
+  await until(() => accept !== undefined, "the handshake");
+  client.socket.write(Buffer.alloc(1_000_000));
+  await new Promise((resolve) => setTimeout(resolve, 100));
+  expect(heard).toBe(0);
+  accept?.();
+  await until(() => heard === 1_000_000, "everything");
+});
+
+test("a function without a replica answers no upgrade, and says so at once", async () => {
+  await using feed = await new FeedServer([route("alice/ws", [])]).listen();
+  await using edge = await testEdge(feed.origin);
+  const answer = await exchangeRaw(edge.port, handshake("/ws"));
+  expect(answer).toMatch(/^HTTP\/1\.1 503 [\s\S]*Retry-After: 5[\s\S]*"no-replica"/);
+  expect(answer).toContain("being started again");
 });
 
 test("an upgrade on the system host reaches the control plane", async () => {

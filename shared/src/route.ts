@@ -28,7 +28,7 @@ export const RouteLimits = z.object({
   maxBodyBytes: z.int().positive(),
   /** Requests under way at once on one edge; one more is answered 429. */
   maxConcurrency: z.int().positive(),
-  /** From the request's first byte upstream to the head of the answer, milliseconds; then 504. */
+  /** How long the upstream may keep us waiting, for room for the body and for the head of its answer, milliseconds; then 504. */
   firstByteMs: z.int().positive(),
   /** From the request's first byte to the answer's last one, milliseconds; `null` for streaming functions. */
   totalMs: z.int().positive().nullable(),

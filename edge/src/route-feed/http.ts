@@ -5,7 +5,7 @@ import { type AppliedReport, FEED_SILENCE_MS } from "@openfaas-cloud/shared/rout
 import { Pool } from "undici";
 import type { Logger } from "../logger.ts";
 import type { RouteTable } from "../route-table.ts";
-import type { Receiver, RejectReason, RouteFeed } from "./route-feed.ts";
+import type { Receiver, Rejection, RejectReason, RouteFeed } from "./route-feed.ts";
 
 export interface HttpRouteFeedOptions {
   readonly origin: string;
@@ -20,6 +20,10 @@ export interface HttpRouteFeedOptions {
 const MAX_LINE_BYTES = 256 * 1024 * 1024;
 const FIRST_RETRY_MS = 50;
 const LAST_RETRY_MS = 2_000;
+const COLLAPSE_SAID_EVERY_MS = 60_000;
+const COLLAPSE =
+  "the control plane's routes are too many or too few to be true, the ones before are served on; if they are meant, " +
+  "publish a forced snapshot, or stop this edge, delete routes-*.json in its data directory, and start it again";
 
 /** The feed over HTTP: one long answer of newline-delimited messages, and a post for each table that was applied. */
 export class HttpRouteFeed implements RouteFeed {
@@ -28,6 +32,7 @@ export class HttpRouteFeed implements RouteFeed {
   readonly #stop = new AbortController();
   readonly #running: Promise<void>;
   #connected = false;
+  #sayCollapseAt = 0;
   #toConfirm: RouteTable | undefined;
   #confirming: Promise<void> | undefined;
 
@@ -84,11 +89,11 @@ export class HttpRouteFeed implements RouteFeed {
       for await (const chunk of body) {
         silence.heard();
         for (const line of lines.push(chunk as Buffer)) {
-          if (!this.#receive(line)) return accepted;
+          if (!(await this.#receive(line))) return accepted;
           accepted = true;
         }
         if (lines.overflown) {
-          this.#reject("line-too-long");
+          this.#reject({ kind: "rejected", reason: "line-too-long" });
           return accepted;
         }
       }
@@ -101,8 +106,8 @@ export class HttpRouteFeed implements RouteFeed {
     return accepted;
   }
 
-  #receive(line: Buffer): boolean {
-    const verdict = this.#options.receiver.receive(parseJson(line));
+  async #receive(line: Buffer): Promise<boolean> {
+    const verdict = await this.#options.receiver.receive(parseJson(line));
     switch (verdict.kind) {
       case "applied":
         this.#options.logger.info(
@@ -117,14 +122,19 @@ export class HttpRouteFeed implements RouteFeed {
       case "heartbeat":
         return true;
       case "rejected":
-        this.#reject(verdict.reason);
+        this.#reject(verdict);
         return false;
     }
   }
 
-  #reject(reason: RejectReason): void {
-    this.#options.onRejected(reason);
-    this.#options.logger.warn({ reason }, "route feed message refused, asking for a snapshot");
+  #reject(rejection: Rejection): void {
+    const { logger, onRejected } = this.#options;
+    const { reason } = rejection;
+    onRejected(reason);
+    logger.warn({ reason }, "route feed message refused, asking for a snapshot");
+    if (rejection.reason !== "collapse" || performance.now() < this.#sayCollapseAt) return;
+    this.#sayCollapseAt = performance.now() + COLLAPSE_SAID_EVERY_MS;
+    logger.error({ reason, served: rejection.served, offered: rejection.offered }, COLLAPSE);
   }
 
   /** Posts at once. While a post is under way only the newest table waits behind it, since it confirms the others too. */

@@ -1,11 +1,7 @@
-import {
-  FeedMessage,
-  type RouteChange,
-  type RouteSnapshot,
-  RouteSnapshot as RouteSnapshotSchema,
-} from "@openfaas-cloud/shared/route.ts";
+import { setImmediate as yieldToLoop } from "node:timers/promises";
+import { FeedMessage, Route, type RouteChange, RouteSnapshot } from "@openfaas-cloud/shared/route.ts";
 import { z } from "zod";
-import { RouteTable } from "../route-table.ts";
+import { RouteTable, RouteTableBuilder } from "../route-table.ts";
 
 /**
  * Where route tables come from while the edge runs. An adapter hands every message to a `Receiver` in the order it was sent,
@@ -24,7 +20,17 @@ export type Verdict =
   /** Nothing to do. */
   | { readonly kind: "heartbeat" }
   /** Not adopted: the table served before is served on. */
-  | { readonly kind: "rejected"; readonly reason: RejectReason };
+  | Rejection;
+
+export type Rejection =
+  | { readonly kind: "rejected"; readonly reason: Exclude<RejectReason, "collapse"> }
+  /** With the numbers of routes before and after, since this one may need an operator. */
+  | {
+      readonly kind: "rejected";
+      readonly reason: "collapse";
+      readonly served: number;
+      readonly offered: number;
+    };
 
 export const REJECT_REASONS = ["schema", "checksum", "collapse", "stale", "gap", "line-too-long"] as const;
 export type RejectReason = (typeof REJECT_REASONS)[number];
@@ -42,9 +48,12 @@ export class Receiver {
     return this.#table;
   }
 
-  /** Synchronous from the message to the table being served. */
-  receive(message: unknown): Verdict {
-    const verdict = judge(message, this.#table);
+  /**
+   * A large snapshot is judged between requests; the table is replaced in one step, when all of it was found good. The next
+   * message waits for the verdict.
+   */
+  async receive(message: unknown): Promise<Verdict> {
+    const verdict = await judge(message, this.#table);
     if (verdict.kind !== "applied") return verdict;
     this.#replace(verdict.table, verdict.touched);
     return verdict;
@@ -76,17 +85,24 @@ const Envelope = z.object({
   checksum: z.string(),
 });
 
-function judge(message: unknown, current: RouteTable | undefined): Judgement {
+/** A snapshot whose routes are still to be validated, one by one. */
+const UnreadSnapshot = RouteSnapshot.extend({ routes: z.array(z.unknown()).max(200_000) });
+type UnreadSnapshot = z.infer<typeof UnreadSnapshot>;
+
+/** What takes about 3 ms. */
+const ROUTES_PER_TURN = 250;
+
+function judge(message: unknown, current: RouteTable | undefined): Judgement | Promise<Judgement> {
   // Looked at before all routes are validated: after a reconnect this is nearly always the table we have.
   const envelope = Envelope.safeParse(message);
-  if (envelope.success && current !== undefined && isSame(envelope.data, current)) {
-    return { kind: "current", table: current };
+  if (envelope.success) {
+    if (current !== undefined && isSame(envelope.data, current)) return { kind: "current", table: current };
+    const snapshot = UnreadSnapshot.safeParse(message);
+    return snapshot.success ? judgeSnapshot(snapshot.data, current) : { kind: "rejected", reason: "schema" };
   }
   const parsed = FeedMessage.safeParse(message);
-  if (!parsed.success) return { kind: "rejected", reason: "schema" };
+  if (!parsed.success || parsed.data.kind === "snapshot") return { kind: "rejected", reason: "schema" };
   switch (parsed.data.kind) {
-    case "snapshot":
-      return judgeSnapshot(parsed.data, current);
     case "change":
       return judgeChange(parsed.data, current);
     case "heartbeat":
@@ -100,16 +116,29 @@ function isSame(one: { epoch: string; version: number; checksum: string }, table
   return one.epoch === table.epoch && one.version === table.version && one.checksum === table.checksum;
 }
 
-function judgeSnapshot(snapshot: RouteSnapshot, current: RouteTable | undefined): Judgement {
+async function judgeSnapshot(snapshot: UnreadSnapshot, current: RouteTable | undefined): Promise<Judgement> {
   if (current !== undefined && snapshot.epoch === current.epoch && snapshot.version < current.version) {
     return { kind: "rejected", reason: "stale" };
   }
-  const table = tableOf(snapshot);
-  if (table === undefined) return { kind: "rejected", reason: "checksum" };
+  const table = await readInTurns(snapshot);
+  if (table === undefined) return { kind: "rejected", reason: "schema" };
+  if (!isWhole(table, snapshot)) return { kind: "rejected", reason: "checksum" };
   if (current !== undefined && !snapshot.forced && isCollapse(current.size, table.size)) {
-    return { kind: "rejected", reason: "collapse" };
+    return { kind: "rejected", reason: "collapse", served: current.size, offered: table.size };
   }
   return { kind: "applied", table, touched: "all" };
+}
+
+/** `undefined` where a route is not one. Requests are served between two turns. */
+async function readInTurns(snapshot: UnreadSnapshot): Promise<RouteTable | undefined> {
+  const builder = new RouteTableBuilder(snapshot);
+  for (const [i, unread] of snapshot.routes.entries()) {
+    if (i > 0 && i % ROUTES_PER_TURN === 0) await yieldToLoop();
+    const route = Route.safeParse(unread);
+    if (!route.success) return undefined;
+    builder.add(route.data);
+  }
+  return builder.build();
 }
 
 function judgeChange(change: RouteChange, current: RouteTable | undefined): Judgement {
@@ -120,19 +149,29 @@ function judgeChange(change: RouteChange, current: RouteTable | undefined): Judg
   return { kind: "applied", table, touched: [...change.removals, ...change.upserts] };
 }
 
-/** The table of a snapshot whose checksum holds; two routes of one name make it not hold. */
-function tableOf(snapshot: RouteSnapshot): RouteTable | undefined {
-  const table = RouteTable.fromSnapshot(snapshot);
-  return table.checksum === snapshot.checksum && table.size === snapshot.routes.length ? table : undefined;
+/** Two routes of one name are one in the table, and make the checksum or the number not hold. */
+function isWhole(table: RouteTable, snapshot: { checksum: string; routes: readonly unknown[] }): boolean {
+  return table.checksum === snapshot.checksum && table.size === snapshot.routes.length;
 }
 
-/** A snapshot that lost or gained this much is taken for a fault of its maker. Small tables may do as they like. */
+const SMALL_TABLE = 10;
+const LARGE_TABLE = 10_000;
+
+/**
+ * A snapshot that is taken for a fault of its maker. One that lost more than half its routes takes them from people who use
+ * them; small tables may do as they like. One that grew takes nothing from anybody, so that only a size is refused which no
+ * platform gets to while its edge looks away: an edge that refused less would be locked out by an ordinary push.
+ */
 function isCollapse(before: number, after: number): boolean {
-  return Math.max(before, after) >= 10 && (after * 2 < before || after > before * 2);
+  const shrank = before >= SMALL_TABLE && after * 2 < before;
+  const exploded = after > LARGE_TABLE && after > before * 2;
+  return shrank || exploded;
 }
 
 /** A stored snapshot, as strictly as one from the wire. */
 export function parseStored(value: unknown): RouteTable | undefined {
-  const parsed = RouteSnapshotSchema.safeParse(value);
-  return parsed.success ? tableOf(parsed.data) : undefined;
+  const parsed = RouteSnapshot.safeParse(value);
+  if (!parsed.success) return undefined;
+  const table = RouteTable.fromSnapshot(parsed.data);
+  return isWhole(table, parsed.data) ? table : undefined;
 }

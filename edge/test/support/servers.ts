@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Secret } from "@openfaas-cloud/shared/env.ts";
 import { pino } from "pino";
-import type { EdgeConfig } from "../../src/config.ts";
+import type { EdgeConfig, Timeouts } from "../../src/config.ts";
 import { type Edge, startEdge } from "../../src/edge.ts";
 import { CREDENTIAL } from "./feed-server.ts";
 
@@ -30,13 +30,14 @@ export interface TestEdge extends Edge {
 /** An edge with a data directory of its own, that has a table unless told not to wait for one. */
 export async function testEdge(
   controlPlane: string,
-  more: Partial<EdgeConfig> & { wait?: boolean } = {},
+  more: Partial<Omit<EdgeConfig, "timeouts">> & { timeouts?: Partial<Timeouts>; wait?: boolean } = {},
 ): Promise<TestEdge> {
   const directory = more.dataDirectory === undefined ? await tempDirectory() : undefined;
   const edge = await startEdge(
     {
       host: "127.0.0.1",
       port: 0,
+      descriptors: [],
       adminHost: "127.0.0.1",
       adminPort: 0,
       dataDirectory: directory?.path ?? "",
@@ -45,7 +46,9 @@ export async function testEdge(
       feedCredential: new Secret(CREDENTIAL),
       logLevel: "silent",
       drainMs: 2_000,
+      systemMaxConcurrency: 1_000,
       ...more,
+      timeouts: { headersMs: 10_000, bodyIdleMs: 30_000, writeIdleMs: 120_000, ...more.timeouts },
     },
     quiet,
   );

@@ -1,0 +1,104 @@
+import type { Route } from "@openfaas-cloud/shared/route.ts";
+import type { Bounds } from "./admit.ts";
+import type { Access } from "./authenticate.ts";
+import type { Domains } from "./config.ts";
+import type { Exchange } from "./exchange.ts";
+import type { Forwarding } from "./forward.ts";
+import { type CredentialsRule, type RequestHead, requestHeaders } from "./headers.ts";
+import { FUNCTION_FAILURES, SYSTEM_FAILURES } from "./refusal-texts.ts";
+import type { RouteTable } from "./route-table.ts";
+import type { Target } from "./target.ts";
+import type { Replica, Upstreams } from "./upstreams.ts";
+
+export interface ForwardingParts {
+  readonly domains: Domains;
+  readonly table: () => RouteTable | undefined;
+  readonly upstreams: Upstreams;
+  readonly controlPlane: Replica;
+  readonly bodyIdleMs: number;
+  readonly writeIdleMs: number;
+  readonly systemMaxConcurrency: number;
+}
+
+const SYSTEM_BODY_BYTES = 200 * 1024 * 1024;
+/** A push is answered when Git has taken it in. */
+const SYSTEM_BODY_IDLE_MS = 300_000;
+const SYSTEM_FIRST_BYTE_MS = 15 * 60_000;
+
+export function systemBounds(parts: ForwardingParts): Bounds {
+  return { maxBodyBytes: SYSTEM_BODY_BYTES, maxConcurrency: parts.systemMaxConcurrency };
+}
+
+/** A request as its function is to see it. */
+export function functionForwarding(
+  exchange: Exchange,
+  head: RequestHead,
+  target: Target & { kind: "function" },
+  route: Route,
+  access: Access & { kind: "granted" },
+  parts: ForwardingParts,
+): Forwarding {
+  const { table, upstreams, domains, bodyIdleMs, writeIdleMs } = parts;
+  const { maxBodyBytes, firstByteMs, totalMs } = route.limits;
+  const usedBearer = access.credential === "bearer";
+  return {
+    ...common(exchange, head, usedBearer ? "remove-platforms-and-authorization" : "remove-platforms"),
+    replicas: () => {
+      const current = table()?.find(route.owner, route.function);
+      return current === undefined ? [] : upstreams.replicasOf(current);
+    },
+    path: target.path,
+    maxBodyBytes,
+    bodyIdleMs,
+    writeIdleMs,
+    firstByteMs,
+    totalMs,
+    domains,
+    failures: FUNCTION_FAILURES,
+  };
+}
+
+/** A request as the control plane is to see it: with its credentials, and with more time. */
+export function systemForwarding(
+  exchange: Exchange,
+  head: RequestHead,
+  target: Target & { kind: "system" },
+  parts: ForwardingParts,
+): Forwarding {
+  exchange.upstream = parts.controlPlane.id;
+  return {
+    ...common(exchange, head, "keep"),
+    replicas: () => [parts.controlPlane],
+    path: target.path,
+    maxBodyBytes: SYSTEM_BODY_BYTES,
+    bodyIdleMs: SYSTEM_BODY_IDLE_MS,
+    writeIdleMs: parts.writeIdleMs,
+    firstByteMs: SYSTEM_FIRST_BYTE_MS,
+    totalMs: null,
+    domains: undefined,
+    failures: SYSTEM_FAILURES,
+  };
+}
+
+function common(
+  exchange: Exchange,
+  head: RequestHead,
+  credentials: CredentialsRule,
+): Pick<Forwarding, "exchange" | "headers" | "hasBody" | "responseLines"> {
+  const callId = head.callId ?? exchange.requestId;
+  const headers = requestHeaders({
+    raw: exchange.request.rawHeaders,
+    head,
+    credentials,
+    assertions: {
+      host: head.host ?? "",
+      clientAddress: exchange.clientAddress,
+      scheme: "http",
+      requestId: exchange.requestId,
+      callId,
+      startTime: `${Date.now()}000000`,
+    },
+  });
+  const responseLines = ["X-Request-Id", exchange.requestId, "X-Call-Id", callId];
+  return { exchange, headers, hasBody: head.hasBody, responseLines };
+}

@@ -1,0 +1,25 @@
+import { expect, test } from "vitest";
+import { isPlatformCredential } from "../src/credentials.ts";
+
+const encode = (value: unknown): string => Buffer.from(JSON.stringify(value)).toString("base64url");
+const jwt = (claims: unknown): string => `${encode({ alg: "ES256" })}.${encode(claims)}.c2ln`;
+const basic = (pair: string): string => `Basic ${Buffer.from(pair).toString("base64")}`;
+
+test.each<[string, string, boolean]>([
+  ["a session token", `Bearer ${jwt({ iss: "openfaas-cloud" })}`, true],
+  ["a session token in another case and spacing", `bEARER   ${jwt({ iss: "openfaas-cloud" })} `, true],
+  ["a session token that has expired", `Bearer ${jwt({ iss: "openfaas-cloud", exp: 1 })}`, true],
+  ["an access token", "Bearer ofc_0123456789", true],
+  ["an access token as password", basic("alice:ofc_0123456789"), true],
+  ["an access token as user", basic("ofc_0123456789:"), true],
+  ["a token of another issuer", `Bearer ${jwt({ iss: "https://accounts.example" })}`, false],
+  ["a token without an issuer", `Bearer ${jwt({})}`, false],
+  ["a token whose payload is null", `Bearer ${jwt(null)}`, false],
+  ["a token that is opaque", "Bearer abcdef", false],
+  ["a token with dots that is no JWT", "Bearer a.b.c", false],
+  ["a function's own password", basic("alice:secret"), false],
+  ["another scheme", "Digest username=ofc_x", false],
+  ["an empty value", "", false],
+])("%s", (_what, authorization, isOurs) => {
+  expect(isPlatformCredential(authorization)).toBe(isOurs);
+});
