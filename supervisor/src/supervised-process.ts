@@ -1,5 +1,4 @@
 import { type ChildProcess, spawn } from "node:child_process";
-import { once } from "node:events";
 import { setTimeout as sleep } from "node:timers/promises";
 import { KnownError } from "@openfaas-cloud/shared/known-error.ts";
 import type { ReadyMessage, SupervisorReply } from "@openfaas-cloud/shared/process-message.ts";
@@ -19,6 +18,8 @@ export interface ProcessPlan {
   readonly name: string;
   /** Arguments of `node`: flags, then the program. */
   readonly arguments: readonly string[];
+  /** Given to it from descriptor 3 on, as systemd hands over sockets (sd_listen_fds(3)). */
+  readonly descriptors?: readonly number[];
   readonly log: ProcessLog;
   /** The whole environment, asked for before each start. */
   environment(): Readonly<Record<string, string>>;
@@ -73,7 +74,10 @@ export class SupervisedProcess {
       REPLY_MS,
     );
     try {
-      this.#child?.send({ kind, id });
+      const child = this.#child;
+      if (!child?.connected)
+        throw new KnownError("no-reply", `The ${this.#plan.name} is being started again.`);
+      child.send({ kind, id }, (error) => error && reply.reject(error));
       return (await reply.promise) as Extract<SupervisorReply, { kind: Kind }>;
     } finally {
       clearTimeout(timer);
@@ -136,7 +140,7 @@ export class SupervisedProcess {
       spawn(process.execPath, this.#plan.arguments, {
         detached: true,
         env: { ...this.#plan.environment() },
-        stdio: ["ignore", descriptor, descriptor, "ipc"],
+        stdio: ["ignore", descriptor, descriptor, ...(this.#plan.descriptors ?? []), "ipc"],
       }),
     );
     this.#child = child;
@@ -146,10 +150,13 @@ export class SupervisedProcess {
       clearTimeout(tooLate);
       ready(message);
     });
-    const ended = once(child, "exit").then(
-      ([code, signal]) => (signal === null ? `exit code ${code}` : `signal ${signal}`),
-      (error: unknown) => String(error),
-    );
+    const ended = new Promise<string>((resolve) => {
+      child.once("exit", (code, signal) =>
+        resolve(signal === null ? `exit code ${code}` : `signal ${signal}`),
+      );
+      // Only one that was never started ends by an error; a message that could not be sent is none of its life.
+      child.on("error", (error) => child.pid === undefined && resolve(String(error)));
+    });
     this.#plan.started();
     const how = await ended;
     clearTimeout(tooLate);

@@ -1,4 +1,3 @@
-import { createServer } from "node:net";
 import { join, resolve } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
@@ -8,6 +7,7 @@ import { chooseOwner, keepKeys, openDataFolder } from "./data-folder.ts";
 import { DataLock } from "./data-lock.ts";
 import type { Options } from "./options.ts";
 import { ProcessLog } from "./process-log.ts";
+import { PublicPort } from "./public-port.ts";
 import { SupervisedProcess } from "./supervised-process.ts";
 
 const ROOT = fileURLToPath(new URL("../..", import.meta.url));
@@ -71,7 +71,8 @@ export class Supervisor {
     const lock = this.#stack.use(await DataLock.acquire(data.path));
     const owner = await chooseOwner(data, this.#options.owner);
     const keys = await keepKeys(data);
-    const port = await freePort(this.#options.port);
+    const held = this.#stack.use(await PublicPort.hold(this.#options.port));
+    const { port } = held;
     const publicUrl = `http://localhost:${port}`;
     const shared = {
       LOG_LEVEL: "warn",
@@ -112,12 +113,12 @@ export class Supervisor {
     this.#edge = new SupervisedProcess({
       name: "edge",
       arguments: [COLLECT_WHEN_READY, join(ROOT, "edge/src/main.ts")],
+      descriptors: held.descriptors,
       log: this.#log(join(data.logs, "edge.log")),
       environment: () => ({
         EDGE_DRAIN_MS: String(EDGE_DRAIN_MS),
         ...shared,
-        EDGE_HOST: "127.0.0.1",
-        EDGE_PORT: String(port),
+        LISTEN_FDS: String(held.descriptors.length),
         EDGE_ADMIN_PORT: String(edge?.adminPort ?? 0),
         EDGE_DATA: data.edge,
         FUNCTIONS_DOMAIN: "localhost",
@@ -203,21 +204,6 @@ function passedOn(): Record<string, string> {
       PASSED_ON.test(name) && value !== undefined ? [[name, value]] : [],
     ),
   );
-}
-
-/** The port itself where it is free; one that is where 0 is asked for. */
-async function freePort(port: number): Promise<number> {
-  const probe = createServer();
-  const { promise, resolve, reject } = Promise.withResolvers<number>();
-  probe.once("error", (error: NodeJS.ErrnoException) => {
-    const why = error.code === "EADDRINUSE" ? "is in use" : `cannot be used (${error.code})`;
-    reject(new KnownError("port-unusable", `Port ${port} ${why}. Choose another one with --port.`));
-  });
-  probe.listen({ port, host: "127.0.0.1" }, () => {
-    const address = probe.address();
-    probe.close(() => resolve(typeof address === "object" && address !== null ? address.port : port));
-  });
-  return promise;
 }
 
 /** Without its first routes the edge answers 503, which nobody should see who was told that all is ready. */

@@ -1,4 +1,5 @@
 import { readdirSync, readFileSync } from "node:fs";
+import { createServer } from "node:net";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { eventually } from "../support/eventually.ts";
@@ -67,6 +68,33 @@ test("an edge that is killed comes back with its routes while the control plane 
   }
 }, 60_000);
 
+test("while there is no edge nobody can take its port, and who connects waits for the next one", async () => {
+  const { edge } = platform.ready.pids;
+  const port = Number(new URL(platform.ready.dashboardUrl).port);
+  const taken: string[] = [];
+  const thief = setInterval(() => {
+    for (const host of ["127.0.0.1", "::1", "0.0.0.0", "::"]) {
+      const server = createServer();
+      server.on("error", () => undefined);
+      server.listen({ port, host }, () => {
+        taken.push(host);
+        server.close();
+      });
+    }
+  }, 1);
+  try {
+    process.kill(edge, "SIGKILL");
+    await eventually("the edge is gone", () => !isAlive(edge));
+    const answers = await Promise.all(
+      Array.from({ length: 20 }, () => platform.get(platform.functionUrl("steady"))),
+    );
+    expect(answers.map(({ status }) => status)).toEqual(new Array(20).fill(200));
+  } finally {
+    clearInterval(thief);
+  }
+  expect(taken).toEqual([]);
+}, 60_000);
+
 test("after a kill of both planes the next push deploys", async () => {
   const { edge, controlPlane } = platform.ready.pids;
   process.kill(edge, "SIGKILL");
@@ -87,4 +115,13 @@ function storedRoutes(): string {
 
 function runOf(commit: string) {
   return readRuns(platform).find((run) => run.commit === commit);
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch {
+    return false;
+  }
 }

@@ -59,6 +59,9 @@ test("the dashboard is served and metrics are not, where the public looks", asyn
   expect(dashboard.status).toBe(200);
   expect(dashboard.headers["content-type"]).toContain("text/html");
   expect((await platform.get(new URL("/metrics", platform.ready.dashboardUrl).href)).status).toBe(404);
+  const { port } = new URL(platform.ready.dashboardUrl);
+  const home = await platform.get(`http://localhost:${port}/`);
+  expect(home.headers.location).toBe(`//system.localhost:${port}/dashboard/`);
   expect(await platform.metrics("edge")).toContain("gateway_function_invocation_total");
   expect(await platform.metrics("controlPlane")).toContain("ofc_route_propagation_seconds");
 }, 60_000);
@@ -130,7 +133,7 @@ test("a port in use is refused in one line, and nothing is left running", async 
   holder.close();
   expect({ code, stderr }).toEqual({
     code: 1,
-    stderr: `Port ${port} is in use. Choose another one with --port.\n`,
+    stderr: `Port ${port} is in use (127.0.0.1). Choose another one with --port.\n`,
   });
 });
 
