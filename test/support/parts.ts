@@ -27,7 +27,7 @@ export function part(...needed: readonly Part[]): (title: string, define: () => 
         throw new Error(`this machine has no ${missing.join(", ")}`);
       });
     } else {
-      describe.skip(`${title} [skipped: this machine has no ${missing.join(", ")}]`, define);
+      describe.skip(`${title}: this machine has no ${missing.join(", ")}`, define);
     }
   };
 }

@@ -1,5 +1,5 @@
 import { useQuery, useQueryClient } from "@tanstack/react-query";
-import { createContext, type ReactNode, use, useEffect } from "react";
+import { createContext, type ReactNode, use, useEffect, useRef } from "react";
 import { Unreachable } from "./components/unreachable.tsx";
 import { useConnection } from "./connection.ts";
 import { type Person, useTRPC } from "./trpc.ts";
@@ -18,12 +18,17 @@ export function Session({ signedOut, children }: { signedOut: ReactNode; childre
   );
   const person = session.data;
 
+  const name = person === undefined ? undefined : (person?.name ?? null);
+  const lastName = useRef(name);
+
   useEffect(() => {
-    if (person !== null) return;
+    const before = lastName.current;
+    lastName.current = name;
+    if (before === undefined || before === name) return;
     // What one person saw is not kept for the next.
     const kept = JSON.stringify(trpc.session.current.queryKey());
     queryClient.removeQueries({ predicate: (query) => JSON.stringify(query.queryKey) !== kept });
-  }, [person, queryClient, trpc]);
+  }, [name, queryClient, trpc]);
 
   if (person === undefined)
     return session.isError ? (

@@ -11,7 +11,12 @@ export function CopyButton({ text, what }: { text: string; what: string }) {
   }, [copied]);
 
   if (navigator.clipboard === undefined) return null;
-  const copy = () => navigator.clipboard.writeText(text).then(() => setCopied(true));
+  const copy = () =>
+    navigator.clipboard.writeText(text).then(
+      () => setCopied(true),
+      // The browser asked the person, who said no.
+      () => setCopied(false),
+    );
   return (
     <button
       type="button"

@@ -144,14 +144,26 @@ function RunsOfRepository({ owner, repository }: { owner: string; repository: st
   const runs = useQuery(
     trpc.runs.list.queryOptions({ owner, repository, limit: 5 }, { refetchInterval: pollMs }),
   );
-  if (!runs.data?.runs.length) return null;
+  if (runs.data?.runs.length === 0) return null;
   return (
     <section aria-labelledby="runs">
       <h2 className="h5 text-break" id="runs">
         Recent runs of {repository}
       </h2>
+      {runs.isError && (
+        <Failed
+          what="the runs"
+          error={runs.error}
+          retry={() => void runs.refetch()}
+          shownFrom={runs.data && runs.dataUpdatedAt}
+        />
+      )}
       <div className="card overflow-hidden">
-        <RunTable runs={runs.data.runs} />
+        {runs.data === undefined ? (
+          <RowsSkeleton rows={3} what="the runs" />
+        ) : (
+          <RunTable runs={runs.data.runs} />
+        )}
       </div>
     </section>
   );

@@ -173,7 +173,7 @@ function RunActions({ run }: { run: RunDetail }) {
           className="btn btn-outline-secondary text-nowrap"
           disabled={lost || redeploy.isPending}
           title={lost ? "Not connected" : `Run commit ${run.commit.slice(0, 7)} again`}
-          onClick={() => redeploy.mutate({ id: run.id })}
+          onClick={() => window.confirm(redeployQuestion(run)) && redeploy.mutate({ id: run.id })}
         >
           <Icon name="redo" className="me-2" />
           {redeploy.isPending ? "Redeploying …" : "Redeploy"}
@@ -197,4 +197,9 @@ function RunActions({ run }: { run: RunDetail }) {
       )}
     </div>
   );
+}
+
+/** A redeploy of an old commit is a step back, which should not happen by a slip. */
+function redeployQuestion({ commit, repository, branch }: RunDetail): string {
+  return `Deploy ${commit.slice(0, 7)} of ${repository} again? It replaces what is live from ${branch}, and removes functions that its stack file does not name.`;
 }
