@@ -21,7 +21,6 @@ import { openProcessBuilder } from "./ports/builder/process.ts";
 import { openFsLogStore } from "./ports/log-store/fs.ts";
 import { openSqlQueue } from "./ports/queue/sql.ts";
 import { openProcessRuntime } from "./ports/runtime/process.ts";
-import type { Isolation } from "./ports/runtime/runtime.ts";
 import { openEmbeddedSecretStore } from "./ports/secret-store/embedded.ts";
 import { openEmbeddedSourceHost } from "./ports/source-host/embedded.ts";
 import { listDeployed } from "./ports/store/functions.ts";
@@ -32,7 +31,8 @@ import { openEdgeUsage } from "./ports/usage-source/edge.ts";
 import { LiveRoutes, readLiveRoutes } from "./routes/live-routes.ts";
 import { RoutePublisher } from "./routes/route-publisher.ts";
 import { RunFeed } from "./run-feed.ts";
-import { openSandbox } from "./sandbox/sandbox.ts";
+import { openSandbox } from "./sandbox/open-sandbox.ts";
+import type { Isolation } from "./sandbox/sandbox.ts";
 import { openServer } from "./server.ts";
 import { openToolchains } from "./templates/toolchains.ts";
 import { Urls } from "./urls.ts";
@@ -96,6 +96,8 @@ export async function openControlPlane(config: ControlPlaneConfig, logger: Logge
   );
   const runtime = opened.use(
     await openProcessRuntime({
+      onError: (error) => logger.error({ err: error }, "a revision that ran before could not be taken over"),
+
       dataDir,
       sandbox,
       toolchains,

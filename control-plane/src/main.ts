@@ -8,6 +8,7 @@ import {
 import { readConfig } from "./config.ts";
 import { type ControlPlane, openControlPlane } from "./context.ts";
 import { type Logger, openLogger } from "./logger.ts";
+import { closeInheritedDescriptors } from "./sandbox/inherited-descriptors.ts";
 
 /** Long enough after the start that what was loaded for it is garbage. */
 const SETTLED_MS = 5_000;
@@ -16,6 +17,7 @@ await main();
 
 async function main(): Promise<void> {
   try {
+    closeInheritedDescriptors();
     const config = readConfig(process.env);
     const logger = openLogger(config.logLevel);
     const controlPlane = await openControlPlane(config, logger);

@@ -5,8 +5,11 @@ import { afterEach, describe, expect, onTestFinished, test, vi } from "vitest";
 import { eventually } from "../../test/support/eventually.ts";
 import { part } from "../../test/support/parts.ts";
 import { temporaryFolder } from "../../test/support/temporary-folder.ts";
+import { findCgroups } from "../src/sandbox/cgroup.ts";
 import { LastLines } from "../src/sandbox/last-lines.ts";
-import { type Command, openSandbox, type Sandbox } from "../src/sandbox/sandbox.ts";
+import { openSandbox } from "../src/sandbox/open-sandbox.ts";
+import type { Command, Sandbox } from "../src/sandbox/sandbox.ts";
+import { scopeOf } from "../src/sandbox/scope.ts";
 import { openProcessPlatform, ownSeconds, processesWith } from "./support/process-platform.ts";
 
 afterEach(() => vi.unstubAllEnvs());
@@ -219,6 +222,50 @@ for (const mode of ["auto", "none"] as const) {
     );
   }
 }
+
+describe("processes that cannot be ended", () => {
+  // Nobody may signal them: to the platform that is what one looks like that hangs in the kernel.
+  const refuseToKill = () =>
+    vi.spyOn(process, "kill").mockImplementation(() => {
+      throw Object.assign(new Error("kill EPERM"), { code: "EPERM" });
+    });
+
+  test("are told of when the time to end them is over, and are not waited for", async () => {
+    const shell = await openShell({ mode: "none", killDeadlineMs: 300 });
+    const running = shell.start(`sleep ${ownSeconds()}`);
+    const refusing = refuseToKill();
+    await expect(running.kill()).rejects.toThrow(`processes ${running.record.outer.pid}`);
+    refusing.mockRestore();
+    await running.kill();
+  });
+
+  part("proc")("of a former platform", () => {
+    test("do not keep the next one from starting", async () => {
+      const shell = await openShell({ mode: "none", killDeadlineMs: 300 });
+      const running = shell.start(`sleep ${ownSeconds()}`);
+      const refusing = refuseToKill();
+      const warnings = vi.spyOn(process, "emitWarning").mockImplementation(() => undefined);
+      await shell.sandbox.endStrays("function", new Set());
+      expect(warnings).toHaveBeenCalledWith(
+        expect.objectContaining({ message: expect.stringContaining("go on") }),
+      );
+      warnings.mockRestore();
+      refusing.mockRestore();
+      await running.kill();
+    });
+  });
+});
+
+describe("a command that cannot be started", () => {
+  test("leaves no control group behind", async () => {
+    const shell = await openShell({ mode: "none" });
+    const scope = scopeOf(join(shell.folder, "data"));
+    const groups = findCgroups(`openfaas-cloud-${scope}`);
+    expect(() => shell.start("true", { args: ["\0"] })).toThrow();
+    const left = () => groups?.bases.filter((base) => existsSync(join(base, "shell"))) ?? [];
+    await eventually("the group is gone", () => left().length === 0, { withinMs: 2000 });
+  });
+});
 
 describe("sandbox, absent", () => {
   test("says what is missing", async () => {

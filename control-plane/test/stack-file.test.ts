@@ -2,7 +2,8 @@ import { mkdir, mkdtemp, rm, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
-import { parseStackFile, readStackFile, requireHandler } from "../src/pipeline/stack-file.ts";
+import { requireHandler } from "../src/pipeline/handler-folder.ts";
+import { parseStackFile, readStackFile } from "../src/pipeline/stack-file.ts";
 
 const MiB = 1024 * 1024;
 /** What faas-cli would replace by a variable of its own environment. */
@@ -42,7 +43,7 @@ describe("a stack file", () => {
         buildArgs: {},
         memoryLimitBytes: 128 * MiB,
         replicas: 1,
-        healthPath: "/",
+        healthPath: "/_/health",
         healthInitialDelayMs: 0,
         access: "public",
       },

@@ -1,6 +1,11 @@
-import { mkdir, symlink } from "node:fs/promises";
+import { execFileSync } from "node:child_process";
+import { once } from "node:events";
+import { mkdir, rm, symlink } from "node:fs/promises";
 import { request } from "node:http";
+import { connect } from "node:net";
 import { join } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
+import { promisify } from "node:util";
 import { gzipSync } from "node:zlib";
 import { describe, expect, test } from "vitest";
 import { eventually } from "../../test/support/eventually.ts";
@@ -187,6 +192,71 @@ describe("node22", () => {
   });
 });
 
+/** Sends these bytes and hangs up in the middle of them, without waiting for an answer. */
+async function sendAndHangUp(url: string, bytes: string): Promise<void> {
+  const socket = connect(Number(new URL(url).port), "127.0.0.1");
+  await once(socket, "connect");
+  await promisify(socket.write.bind(socket) as (data: string, done: () => void) => void)(bytes);
+  await delay(50);
+  socket.resetAndDestroy();
+}
+
+/** Sends these bytes and gives the first line of the answer. */
+async function sendBytes(url: string, bytes: string): Promise<string> {
+  const socket = connect(Number(new URL(url).port), "127.0.0.1");
+  socket.end(bytes);
+  let answer = "";
+  for await (const chunk of socket) answer += String(chunk);
+  return answer.split("\r\n")[0] ?? "";
+}
+
+const CUT_OFF = [
+  ["of a known length", 'content-length: 100\r\n\r\n{"a"'],
+  ["in chunks", 'transfer-encoding: chunked\r\n\r\n5\r\n{"a":\r\n64\r\n{"a"'],
+  ["before its first byte", "content-length: 100\r\n\r\n"],
+] as const;
+
+describe("a client that hangs up in the middle of an upload", () => {
+  test.each(CUT_OFF)("%s does not end a node function", async (_title, rest) => {
+    const { ask, url, platform } = await startFile("handler.js", "module.exports = async () => process.pid");
+    const pid = await ask("/");
+    await sendAndHangUp(url, `POST / HTTP/1.1\r\nhost: f\r\ncontent-type: application/json\r\n${rest}`);
+    await delay(100);
+    expect(await ask("/")).toBe(pid);
+    expect(platform.replica()?.restarts).toBe(0);
+  });
+
+  part("python3")("with python", () => {
+    test.each(CUT_OFF)("%s does not have a handler run on what came", async (_title, rest) => {
+      const source =
+        "seen = []\ndef handle(event, context):\n    seen.append(1)\n    return str(len(seen))\n";
+      const { ask, url, platform } = await startFile("handler.py", source);
+      await sendAndHangUp(url, `POST / HTTP/1.1\r\nhost: f\r\n${rest}`);
+      await delay(100);
+      expect(await ask("/")).toBe("1");
+      expect(logOf(platform)).toBe("");
+    });
+  });
+});
+
+describe("a request that is malformed", () => {
+  test("is refused by a node function, which goes on", async () => {
+    const { ask, url } = await startFile("handler.js", "module.exports = async () => process.pid");
+    const pid = await ask("/");
+    const answer = await sendBytes(url, "GET http://[ HTTP/1.1\r\nhost: f\r\nconnection: close\r\n\r\n");
+    expect(answer).toBe("HTTP/1.1 400 Bad Request");
+    expect(await ask("/")).toBe(pid);
+  });
+
+  part("python3")("with python", () => {
+    test.each(["-1", "+5", "1_0"])("is refused where its length is %s", async (length) => {
+      const { url } = await startFile("handler.py", "def handle(event, context):\n    return 'called'\n");
+      const answer = await sendBytes(url, `POST / HTTP/1.1\r\ncontent-length: ${length}\r\n\r\nwords`);
+      expect(answer).toBe("HTTP/1.1 400 Bad Request");
+    });
+  });
+});
+
 part("python3")("python3-http", () => {
   test("gives the event and takes status, headers and body from a dict", async () => {
     const platform = await openProcessPlatform("unsandboxed");
@@ -230,10 +300,11 @@ part("python3")("python3-http", () => {
   });
 
   test("finishes requests under way when it is asked to end", async () => {
-    const source = "import time\ndef handle(event, context):\n    time.sleep(0.4)\n    return 'slow'\n";
+    const source =
+      "import time\ndef handle(event, context):\n    print('begun')\n    time.sleep(0.4)\n    return 'slow'\n";
     const { ask, platform, ref } = await startFile("handler.py", source);
     const slow = ask("/");
-    await new Promise((resolve) => setTimeout(resolve, 100));
+    await eventually("it is under way", () => logOf(platform).includes("begun"));
     const since = performance.now();
     await platform.runtime.stop(ref, { graceMs: 5000 });
     expect(await slow).toBe("slow");
@@ -265,7 +336,9 @@ part("go", "bubblewrap")("golang-middleware", () => {
   const openWarm = async () => {
     const platform = await openProcessPlatform("sandboxed");
     await mkdir(GO_CACHE, { recursive: true });
-    await symlink(GO_CACHE, join(platform.parts.dataDir, "cache"));
+    const cache = join(platform.parts.dataDir, "cache");
+    await rm(cache, { recursive: true });
+    await symlink(GO_CACHE, cache);
     return platform;
   };
 
@@ -299,5 +372,32 @@ part("python3", "bubblewrap")("python3-http, sandboxed", () => {
     const platform = await openProcessPlatform("sandboxed");
     const running = await platform.start(await platform.buildFixture("python", "python3-http"));
     expect(await running.ask("/text")).toBe("text");
+  });
+});
+
+part("python3", "bubblewrap")("python3-http with requirements", () => {
+  test("gives the same image for the same requirements", async () => {
+    const platform = await openProcessPlatform("sandboxed");
+    const source = await platform.source({
+      "handler/handler.py": "import six\n",
+      "handler/requirements.txt": "./six-1.0-py3-none-any.whl\n",
+      "wheel/six.py": "SIX = 6\n",
+      "wheel/six-1.0.dist-info/METADATA": "Metadata-Version: 2.1\nName: six\nVersion: 1.0\n",
+      "wheel/six-1.0.dist-info/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+      "wheel/six-1.0.dist-info/RECORD":
+        "six.py,,\nsix-1.0.dist-info/METADATA,,\nsix-1.0.dist-info/WHEEL,,\nsix-1.0.dist-info/RECORD,,\n",
+    });
+    // A wheel is a zip file of these (PEP 427).
+    const pack = [
+      "-m",
+      "zipfile",
+      "-c",
+      "../handler/six-1.0-py3-none-any.whl",
+      "six.py",
+      "six-1.0.dist-info/",
+    ];
+    execFileSync("python3", pack, { cwd: join(source, "wheel") });
+    const first = await platform.build(source, { lang: "python3" });
+    expect(await platform.build(source, { lang: "python3" })).toEqual(first);
   });
 });

@@ -29,7 +29,7 @@ export async function deploy(
 ): Promise<DeployedFunction> {
   const identity = identityOf(planned, artifact);
   const live = planned.live;
-  if (live?.revision.identity === identity) {
+  if (live?.revision.identity === identity && isReady(live.revision.id, runtime)) {
     return { planned, artifact, revisionId: live.revision.id, identity, unchanged: true };
   }
   // Derived, so that doing it twice is doing it once.
@@ -39,6 +39,12 @@ export async function deploy(
     signal: frame.signal,
   });
   return { planned, artifact, revisionId, identity, unchanged: false };
+}
+
+/** Every replica answers: what does not is started anew, although nothing of it changed. */
+function isReady(revisionId: string, runtime: Runtime): boolean {
+  const replicas = runtime.list().find((running) => running.revisionId === revisionId)?.replicas ?? [];
+  return replicas.length > 0 && replicas.every(({ state }) => state === "ready");
 }
 
 function revisionSpec(

@@ -8,7 +8,9 @@ import { type Deployed, findFunction, listDeployed } from "../ports/store/functi
 import type { Store } from "../ports/store/store.ts";
 import { Rejected } from "../rejected.ts";
 import type { Source } from "./checkout.ts";
-import { type IgnoredKey, readStackFile, requireHandler } from "./stack-file.ts";
+import { requireHandler } from "./handler-folder.ts";
+import type { IgnoredKey } from "./ignored-keys.ts";
+import { readStackFile } from "./stack-file.ts";
 
 export interface PlannedFunction {
   readonly spec: FunctionSpec;

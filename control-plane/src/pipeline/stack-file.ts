@@ -19,13 +19,13 @@ import {
 import type { FunctionSpec } from "../function-spec.ts";
 import { Rejected } from "../rejected.ts";
 import type { Source } from "./checkout.ts";
-
-/** A key of the stack file that has no effect here, and why; shown with the run. */
-export interface IgnoredKey {
-  /** As a path from the root: `functions.hello.image`. */
-  readonly key: string;
-  readonly reason: string;
-}
+import {
+  IGNORED_ANNOTATIONS,
+  IGNORED_FUNCTION_KEYS,
+  IGNORED_LABELS,
+  type IgnoredKey,
+} from "./ignored-keys.ts";
+import { parseDuration, parseQuantity } from "./units.ts";
 
 export interface StackFile {
   readonly functions: readonly FunctionSpec[];
@@ -45,6 +45,9 @@ export const DEFAULT_STACK_FILE_LIMITS: StackFileLimits = {
   maxMemoryBytes: 1024 * MiB,
   maxReplicas: 10,
 };
+
+/** Answered by the templates themselves, once the handler is loaded; a path of the handler's own is asked for by annotation. */
+const DEFAULT_HEALTH_PATH = "/_/health";
 
 const MAX_BYTES = 256 * 1024;
 const MAX_ALIASES = 100;
@@ -94,61 +97,6 @@ export function parseStackFile(
   const reader = new Reader(text, options.name ?? "stack.yml", { ...DEFAULT_STACK_FILE_LIMITS, ...options });
   return reader.readStack();
 }
-
-/**
- * Checks that a function's handler is a folder of the repository that no symbolic link leads to.
- * @throws Rejected `handler-invalid`.
- */
-export async function requireHandler(
-  source: Pick<Source, "dir" | "symlinks">,
-  spec: Pick<FunctionSpec, "name" | "handler">,
-): Promise<void> {
-  const problem = (what: string) =>
-    new Rejected(
-      "handler-invalid",
-      `function ${spec.name}: the handler ${JSON.stringify(spec.handler)} ${what}.`,
-    );
-  let way = "";
-  for (const part of spec.handler === "" ? [] : spec.handler.split("/")) {
-    way = way === "" ? part : `${way}/${part}`;
-    if (source.symlinks.includes(way))
-      throw problem(`leads through the symbolic link ${JSON.stringify(way)}`);
-    const found = await lstat(join(source.dir, way)).catch(() => undefined);
-    if (found === undefined) throw problem("does not exist in the repository");
-    if (found.isSymbolicLink()) throw problem(`leads through the symbolic link ${JSON.stringify(way)}`);
-    if (!found.isDirectory()) throw problem("must be a folder, not a file");
-  }
-}
-
-const IGNORED_FUNCTION_KEYS: Readonly<Record<string, string>> = {
-  image: "images are named by the platform",
-  registry_auth: "the platform pushes to its own registry with its own credentials",
-  fprocess: "the template says which process to start",
-  skip_build: "every function is built from its source",
-  constraints: "the platform decides where functions run",
-  environment_file: "files are not read into the environment; use environment or secrets",
-  requests: "the platform reserves resources by itself; use limits.memory",
-  readonly_root_filesystem: "the root file system is always read-only",
-  build_options: "native packages cannot be chosen; use build_args or a template that has them",
-  build_config: "builds are configured by the platform",
-  namespace: "an owner's functions all live in the owner's own space",
-  platforms: "functions are built for the machines of this platform",
-};
-
-const IGNORED_LABELS: Readonly<Record<string, string>> = {
-  "com.openfaas.scale.max":
-    "the number of replicas does not change by itself; com.openfaas.scale.min sets it",
-  "com.openfaas.scale.zero": "functions are not stopped when they are idle",
-  "com.openfaas.scale.zero-duration": "functions are not stopped when they are idle",
-  "com.openfaas.scale.factor": "the number of replicas does not change by itself",
-  "com.openfaas.scale.target": "the number of replicas does not change by itself",
-  "com.openfaas.scale.type": "the number of replicas does not change by itself",
-};
-
-const IGNORED_ANNOTATIONS: Readonly<Record<string, string>> = {
-  topic: "there is no event connector on this platform",
-  schedule: "there is no cron connector on this platform",
-};
 
 type Entry = { readonly key: string; readonly value: Node | null; readonly at: Node };
 
@@ -411,7 +359,7 @@ class Reader {
     const refuse = (key: string, what: string) =>
       this.#invalid(entry?.at, `${path}.annotations: ${key} ${what}`);
 
-    const healthPath = get("com.openfaas.health.http.path") ?? "/";
+    const healthPath = get("com.openfaas.health.http.path") ?? DEFAULT_HEALTH_PATH;
     if (!/^\/[\w\-.~!$&'()*+,;=:@%/?]{0,199}$/.test(healthPath))
       throw refuse("com.openfaas.health.http.path", "must be a path that begins with /");
     const delay = get("com.openfaas.health.http.initialDelay");
@@ -540,54 +488,6 @@ function ownReason(reasons: Readonly<Record<string, string>>, key: string): stri
 
 function quote(text: string): string {
   return JSON.stringify(text.length > 80 ? `${text.slice(0, 80)}…` : text);
-}
-
-const UNITS: Readonly<Record<string, number>> = {
-  "": 1,
-  b: 1,
-  k: 1024,
-  kb: 1024,
-  ki: 1024,
-  m: MiB,
-  mb: MiB,
-  mi: MiB,
-  g: 1024 * MiB,
-  gb: 1024 * MiB,
-  gi: 1024 * MiB,
-};
-
-/** Kubernetes' decimal units; everything else is read as Docker reads it. */
-const DECIMAL_UNITS: Readonly<Record<string, number>> = { K: 1000, M: 1e6, G: 1e9 };
-
-/** A size as Kubernetes or Docker writes it, in bytes: `128Mi`, `30m`, `1Gi`, `134217728`. */
-function parseQuantity(text: string): number | undefined {
-  const match = /^(\d{1,15}(?:\.\d{1,6})?) ?([A-Za-z]{0,2})$/.exec(text);
-  if (match === null) return undefined;
-  const [, number = "", unit = ""] = match;
-  const factor =
-    DECIMAL_UNITS[unit] ?? (Object.hasOwn(UNITS, unit.toLowerCase()) ? UNITS[unit.toLowerCase()] : undefined);
-  return factor === undefined ? undefined : Math.floor(Number(number) * factor);
-}
-
-const DURATION_UNITS: Readonly<Record<string, number>> = {
-  ns: 1e-6,
-  us: 1e-3,
-  µs: 1e-3,
-  ms: 1,
-  s: 1000,
-  m: 60_000,
-  h: 3_600_000,
-};
-
-/** A duration as Go writes it (`1m30s`, `500ms`, `0`), in milliseconds. */
-function parseDuration(text: string): number | undefined {
-  if (text === "0") return 0;
-  if (!/^(\d{1,9}(\.\d{0,9})?(ns|us|µs|ms|s|m|h))+$/.test(text) || text.length > 50) return undefined;
-  let sum = 0;
-  for (const [, number, unit] of text.matchAll(/(\d+(?:\.\d*)?)(ns|us|µs|ms|s|m|h)/g)) {
-    sum += Number(number) * (DURATION_UNITS[unit ?? ""] ?? 0);
-  }
-  return Math.round(sum);
 }
 
 /**

@@ -1,7 +1,8 @@
 import { existsSync, mkdirSync, realpathSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
+import type { Confinement } from "./confinement.ts";
 import { findOnPath } from "./find-on-path.ts";
-import type { Command, Confinement, Mount } from "./sandbox.ts";
+import type { Command, Mount } from "./sandbox.ts";
 
 const UID = 1000;
 

@@ -12,6 +12,10 @@ export class LastLines {
     this.#tail = Buffer.concat([this.#tail, chunk.subarray(-KEPT_BYTES)]).subarray(-KEPT_BYTES);
   }
 
+  clear(): void {
+    this.#tail = Buffer.alloc(0);
+  }
+
   last(count: number): string[] {
     const lines = this.#tail.toString("utf8").replaceAll(CONTROL, "").split("\n");
     return lines

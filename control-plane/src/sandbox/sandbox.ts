@@ -1,11 +1,10 @@
-import { mkdirSync } from "node:fs";
-import { resolve } from "node:path";
-import type { Isolation } from "../ports/runtime/runtime.ts";
-import { openBubblewrap } from "./bubblewrap.ts";
-import { type Cgroups, findCgroups, removeEmptyCgroups } from "./cgroup.ts";
-import { type ProcessRecord, processesIn, type SandboxedProcess } from "./sandboxed-process.ts";
-import { scopeOf } from "./scope.ts";
-import { findSandboxFault } from "./self-test.ts";
+import type { Ending } from "./ending.ts";
+import type { ProcessIdentity } from "./process-table.ts";
+
+/** Whether functions are kept from each other and from the platform. Without isolation only one owner is served. */
+export type Isolation =
+  | { readonly kind: "sandboxed"; readonly by: string }
+  | { readonly kind: "none"; readonly reason: string };
 
 /** A folder or file of this machine that a sandboxed process sees. */
 export interface Mount {
@@ -47,6 +46,32 @@ export interface Command {
   readonly statusFile: string;
 }
 
+/** What must be kept on disk to find a function's process again. */
+export interface ProcessRecord {
+  readonly id: string;
+  readonly kind: Command["kind"];
+  readonly outer: ProcessIdentity;
+  readonly statusFile: string;
+  readonly cgroup: readonly string[];
+  readonly memoryBytes: number;
+  readonly processes: number;
+}
+
+export interface SandboxedProcess {
+  readonly record: ProcessRecord;
+  /** Resolves when nothing of it is left; rejects where something of it could not be ended. */
+  readonly ended: Promise<Ending>;
+  /** The command's process and all it started, as the machine numbers them. */
+  pids(): readonly number[];
+  /** Asks the command itself to end. */
+  terminate(): void;
+  /**
+   * Ends everything of it, and resolves when nothing is left. `because` is told in the ending.
+   * @throws where processes are left after 10 s: the kernel does not end one that hangs in a system call.
+   */
+  kill(because?: string): Promise<void>;
+}
+
 /**
  * Runs commands so that they cannot reach the platform, nor each other: they see the system's programs, what they were
  * given, a private `/tmp`, and themselves. The network is shared with the machine.
@@ -60,66 +85,9 @@ export interface Sandbox {
   start(command: Command): SandboxedProcess;
   /** Finds a function again that a former platform on the same data started; `undefined` when nothing of it runs. */
   adopt(record: ProcessRecord): SandboxedProcess | undefined;
-  /** Ends what runs of this data folder but is in nobody's records: what a crash left between a start and its record. */
+  /**
+   * Ends what runs of this data folder but is in nobody's records: what a crash left between a start and its record. What
+   * does not end is a process warning.
+   */
   endStrays(kind: Command["kind"], known: ReadonlySet<string>): Promise<void>;
-}
-
-export interface SandboxOptions {
-  readonly dataDir: string;
-  /** `none` runs everything as plain child processes, on machines that could do better too. */
-  readonly mode?: "auto" | "none";
-  /** Whether limits are held by control groups where the machine allows; else, and with `none`, by looking each second. */
-  readonly cgroups?: "auto" | "none";
-}
-
-/** How a sandbox turns a command into what is really started. */
-export interface Confinement {
-  readonly isolation: Isolation;
-  view(mount: Mount): string;
-  /** `settings` go to the file over a pipe, as its descriptor 3, where they are secret. */
-  wrap(command: Command): {
-    readonly file: string;
-    readonly args: readonly string[];
-    readonly environment: Readonly<Record<string, string>>;
-    readonly settings: string | undefined;
-  };
-}
-
-/** Takes the strongest isolation that proves itself here and now. */
-export async function openSandbox(options: SandboxOptions): Promise<Sandbox> {
-  const dataDir = resolve(options.dataDir);
-  mkdirSync(dataDir, { recursive: true });
-  const scope = scopeOf(dataDir);
-  const cgroups = options.cgroups === "none" ? undefined : findCgroups(`openfaas-cloud-${scope}`);
-  if (cgroups !== undefined) removeEmptyCgroups(cgroups);
-  if (options.mode === "none") {
-    return makeSandbox(unconfined("isolation was switched off"), cgroups, scope);
-  }
-  const bubblewrap = openBubblewrap(dataDir);
-  if (bubblewrap.kind === "absent") return makeSandbox(unconfined(bubblewrap.reason), cgroups, scope);
-  const sandbox = makeSandbox(bubblewrap.confinement, cgroups, scope);
-  const fault = await findSandboxFault(sandbox, dataDir);
-  return fault === undefined ? sandbox : makeSandbox(unconfined(fault), cgroups, scope);
-}
-
-function makeSandbox(confinement: Confinement, cgroups: Cgroups | undefined, scope: string): Sandbox {
-  const context = { confinement, cgroups, scope };
-  return {
-    isolation: confinement.isolation,
-    view: (mount) => confinement.view(mount),
-    ...processesIn(context),
-  };
-}
-
-function unconfined(reason: string): Confinement {
-  return {
-    isolation: { kind: "none", reason },
-    view: (mount) => mount.host,
-    wrap: (command) => ({
-      file: command.file,
-      args: command.args,
-      environment: command.environment,
-      settings: undefined,
-    }),
-  };
 }

@@ -6,6 +6,8 @@ import type { Readable } from "node:stream";
 import { setTimeout as delay } from "node:timers/promises";
 import { must } from "@openfaas-cloud/shared/must.ts";
 import { type Cgroups, makeCgroup, pidsInCgroup, ranOutOfMemory, removeCgroup } from "./cgroup.ts";
+import type { Confinement } from "./confinement.ts";
+import type { Ending } from "./ending.ts";
 import {
   childrenOf,
   descendantsOf,
@@ -14,47 +16,16 @@ import {
   isAlive,
   isEndingNamespace,
   isMarked,
-  type ProcessIdentity,
   residentBytes,
   signalProcess,
 } from "./process-table.ts";
-import type { Command, Confinement, Limits, Output, Sandbox } from "./sandbox.ts";
-
-/** What must be kept on disk to find a function's process again. */
-export interface ProcessRecord {
-  readonly id: string;
-  readonly kind: Command["kind"];
-  readonly outer: ProcessIdentity;
-  readonly statusFile: string;
-  readonly cgroup: readonly string[];
-  readonly memoryBytes: number;
-  readonly processes: number;
-}
-
-export interface Ending {
-  /** `undefined` where nobody could ask: of a process that another platform started and no sandbox watched. */
-  readonly code: number | undefined;
-  readonly signal: string | undefined;
-  /** Why the platform or the kernel ended it, in words. */
-  readonly because: string | undefined;
-}
-
-export interface SandboxedProcess {
-  readonly record: ProcessRecord;
-  /** Resolves when nothing of it is left. */
-  readonly ended: Promise<Ending>;
-  /** The command's process and all it started, as the machine numbers them. */
-  pids(): readonly number[];
-  /** Asks the command itself to end. */
-  terminate(): void;
-  /** Ends everything of it, and resolves when nothing is left. `because` is told in the ending. */
-  kill(because?: string): Promise<void>;
-}
+import type { Command, Limits, Output, ProcessRecord, Sandbox, SandboxedProcess } from "./sandbox.ts";
 
 interface Context {
   readonly confinement: Confinement;
   readonly cgroups: Cgroups | undefined;
   readonly scope: string;
+  readonly killDeadlineMs: number;
 }
 
 /** In the environment of the outermost process: finds it whatever became of its parents and of our records. */
@@ -78,8 +49,7 @@ function start(context: Context, command: Command): SandboxedProcess {
   const { memoryBytes, processes, background } = command.limits;
   const limits = { memoryBytes, processes, cpuWeight: background ? 5 : 100 };
   const cgroup = cgroups === undefined ? [] : makeCgroup(cgroups, command.id, limits);
-  writeFileSync(command.statusFile, "");
-  const child = launch(context, command, cgroup);
+  const child = launchOrCleanUp(context, command, cgroup);
   const outer = child.pid === undefined ? undefined : identify(child.pid);
   const record: ProcessRecord = {
     id: command.id,
@@ -92,6 +62,16 @@ function start(context: Context, command: Command): SandboxedProcess {
   };
   if (command.kind === "function") child.unref();
   return supervise(context, record, endOfChild(child, confinement, command.output), () => drain(child));
+}
+
+function launchOrCleanUp(context: Context, command: Command, cgroup: readonly string[]): ChildProcess {
+  try {
+    writeFileSync(command.statusFile, "");
+    return launch(context, command, cgroup);
+  } catch (error) {
+    void removeCgroup(cgroup);
+    throw error;
+  }
 }
 
 function launch(context: Context, command: Command, cgroup: readonly string[]): ChildProcess {
@@ -180,7 +160,7 @@ function adopt(context: Context, record: ProcessRecord): SandboxedProcess | unde
   const inner = innerOf(context, record);
   if (!isAlive(record.outer)) {
     // Without its outermost process nothing reports how it ends, so that it is better started again.
-    if (inner !== undefined) signalProcess(inner, "SIGKILL");
+    if (inner !== undefined) trySignal(inner);
     return undefined;
   }
   return supervise(context, record, endOfAdopted(record), async () => undefined);
@@ -204,9 +184,17 @@ function supervise(
     await killAll(context, record);
     await ended;
   };
+  let killing = false;
   const watch = setInterval(() => {
-    const excess = findExcess(record, pidsOf(context, record));
-    if (excess !== undefined) void kill(excess);
+    const excess = killing ? undefined : findExcess(record, pidsOf(context, record));
+    if (excess === undefined) return;
+    killing = true;
+    // What cannot be ended now is tried again; whoever waits for its end is told otherwise.
+    kill(excess)
+      .catch((error: Error) => process.emitWarning(error))
+      .finally(() => {
+        killing = false;
+      });
   }, WATCH_MS).unref();
   const ended = exited.then(async (ending): Promise<Ending> => {
     clearInterval(watch);
@@ -216,6 +204,8 @@ function supervise(
     await removeCgroup(record.cgroup);
     return { ...ending, because: because ?? starved ?? ending.because };
   });
+  // A rejection is for those who wait; where nobody does it must not end the platform.
+  ended.catch(() => undefined);
   return {
     record,
     ended,
@@ -238,24 +228,41 @@ function overMemory({ memoryBytes }: Pick<Limits, "memoryBytes">): string {
 
 function terminate(context: Context, record: ProcessRecord): void {
   if (context.confinement.isolation.kind === "none") {
-    if (isAlive(record.outer)) signalProcess(record.outer.pid, "SIGTERM");
+    if (isAlive(record.outer)) trySignal(record.outer.pid, "SIGTERM");
     return;
   }
   // The sandbox's first process does not pass signals on; its children are the command, and what outlived its parent.
   const inner = innerOf(context, record);
-  for (const pid of inner === undefined ? [] : childrenOf(inner)) signalProcess(pid, "SIGTERM");
+  for (const pid of inner === undefined ? [] : childrenOf(inner)) trySignal(pid, "SIGTERM");
 }
 
 /** Signals until nothing is left: a process may start another one between being seen and being ended. */
 async function killAll(context: Context, record: ProcessRecord): Promise<void> {
+  const deadline = performance.now() + context.killDeadlineMs;
   let looksEmpty = 0;
   for (let wait = 1; ; wait = Math.min(wait * 2, 50)) {
     const left = everythingOf(context, record);
     // A process that is just becoming another program shows no mark for that moment.
     if (left.length === 0 && ++looksEmpty >= (isTraceable(record) ? 1 : 3)) return;
-    for (const pid of left) signalProcess(pid, "SIGKILL");
+    const refused = left.flatMap((pid) => trySignal(pid));
+    if (performance.now() > deadline) throw stillRunning(left, refused);
     await delay(wait);
   }
+}
+
+/** One process that may not be signalled does not spare the others. */
+function trySignal(pid: number, signal: NodeJS.Signals = "SIGKILL"): unknown[] {
+  try {
+    signalProcess(pid, signal);
+    return [];
+  } catch (error) {
+    return [error];
+  }
+}
+
+function stillRunning(pids: readonly number[], [cause]: readonly unknown[]): Error {
+  const message = `processes ${pids.join(", ")} were told to end and go on running`;
+  return new Error(message, cause === undefined ? {} : { cause });
 }
 
 function everythingOf(context: Context, record: ProcessRecord): number[] {
@@ -312,17 +319,17 @@ async function endStrays(context: Context, kind: Command["kind"], known: Readonl
   const prefix = `${kind}:${context.scope}:`;
   const isStray = ({ mark }: { mark: string }) =>
     mark.startsWith(prefix) && !known.has(mark.slice(prefix.length));
+  const deadline = performance.now() + context.killDeadlineMs;
   for (;;) {
     const strays = findMarked(MARK).filter(isStray);
     if (strays.length === 0) return;
-    for (const { pid } of strays) signalProcess(pid, "SIGKILL");
+    const refused = strays.flatMap(({ pid }) => trySignal(pid));
+    if (performance.now() > deadline) {
+      const pids = strays.map(({ pid }) => pid);
+      // They hold nothing that is needed, and the platform must start.
+      process.emitWarning(stillRunning(pids, refused));
+      return;
+    }
     await delay(5);
   }
-}
-
-/** How it ended, for people: `exit code 1`, `killed: over its memory limit of 128 MiB`. */
-export function describeEnding({ code, signal, because }: Ending): string {
-  if (because !== undefined) return `killed: ${because}`;
-  if (signal !== undefined) return `killed by ${signal}`;
-  return code === undefined ? "ended" : `exit code ${code}`;
 }

@@ -1,8 +1,8 @@
 import { randomUUID } from "node:crypto";
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { describeEnding } from "./ending.ts";
 import type { Mount, Sandbox } from "./sandbox.ts";
-import { describeEnding } from "./sandboxed-process.ts";
 
 const DEADLINE_MS = 10_000;
 const PROBE = new URL("./probe.mjs", import.meta.url);
@@ -40,9 +40,10 @@ async function probe(sandbox: Sandbox, folder: string): Promise<string | undefin
     output: { kind: "stream", write: (chunk) => (output += Buffer.from(chunk).toString()) },
     statusFile: join(folder, "status"),
   });
-  const deadline = setTimeout(() => void process_.kill("no answer within 10 seconds"), DEADLINE_MS);
-  const ending = await process_.ended;
-  clearTimeout(deadline);
+  const { promise: stuck, reject } = Promise.withResolvers<never>();
+  const kill = () => void process_.kill("no answer within 10 seconds").catch(reject);
+  const deadline = setTimeout(kill, DEADLINE_MS);
+  const ending = await Promise.race([process_.ended, stuck]).finally(() => clearTimeout(deadline));
   const report = /\{"faults":.*\}$/s.exec(output)?.[0];
   if (ending.code !== 0 || report === undefined) {
     const detail = output.trim().split("\n").at(-1);

@@ -1,9 +1,13 @@
-import type { LanguageSupport } from "../ports/builder/builder.ts";
 import { golangMiddleware } from "./golang-middleware/template.ts";
 import { node22 } from "./node22/template.ts";
 import { python3Http } from "./python3-http/template.ts";
 import type { Template } from "./template.ts";
 import type { ToolchainName, Toolchains } from "./toolchains.ts";
+
+/** Whether functions of a `lang` can be built here, and what is needed where they cannot. */
+export type LanguageSupport =
+  | { readonly kind: "supported"; readonly template: string }
+  | { readonly kind: "unsupported"; readonly reason: string };
 
 /** Every template of the platform: a new one is its folder and a line here. */
 const TEMPLATES: readonly Template[] = [node22, python3Http, golangMiddleware];

@@ -45,9 +45,9 @@ export function openPushGate(options: {
 
     async findRepository(owner, name) {
       const row = await findRepository(store, owner, name);
-      return (
-        row && { ...toRef(row), defaultBranch: (row.default_branch ?? undefined) as BranchName | undefined }
-      );
+      if (!row) return undefined;
+      const isDecided = row.default_branch !== null && (await hasRunFor(store, row.id, row.default_branch));
+      return { ...toRef(row), defaultBranch: isDecided ? (row.default_branch as BranchName) : undefined };
     },
 
     async ensureRepository(owner, name) {
@@ -114,6 +114,19 @@ function followRun(
     outcome,
     output: pushOutput(`run ${runId}: ${urls.run(runId)}`, runId, logs, ended.signal),
   };
+}
+
+/** A deploy branch stays open to choice until a push to it succeeded or may still do so. */
+async function hasRunFor(store: Store, repositoryId: string, branch: string): Promise<boolean> {
+  const run = await store
+    .selectFrom("runs")
+    .select("id")
+    .where("repository_id", "=", repositoryId)
+    .where("branch", "=", branch)
+    .where("state", "in", ["queued", "running", "succeeded"])
+    .limit(1)
+    .executeTakeFirst();
+  return run !== undefined;
 }
 
 /** The run's log as lines for the push output. A run that ends while it is still queued has no log: `ended` stops waiting for one. */

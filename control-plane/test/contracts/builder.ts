@@ -18,6 +18,8 @@ function withInstall(command: string): Record<string, string> {
 export interface BuilderLimits {
   readonly deadlineMs?: number;
   readonly collectGraceMs?: number;
+  readonly diskLimit?: { readonly bytes: number; readonly inodes: number };
+  readonly diskIntervalMs?: number;
 }
 
 /** What every builder promises; `open` gives one on data of its own. */
@@ -88,6 +90,27 @@ export function describeBuilder(
       });
     });
 
+    test("refuses a link that leads out by way of another link", async () => {
+      const platform = await open();
+      const source = await platform.source({ "handler/handler.js": HANDLER, "handler/sub/file": "" });
+      await symlink(".", join(source, "handler/sub/d"));
+      await symlink("sub/d/d/../../../victim.txt", join(source, "handler/leak"));
+      await expect(platform.build(source)).rejects.toMatchObject({
+        kind: "handler-invalid",
+        message: expect.stringContaining("leak"),
+      });
+    });
+
+    test.each([
+      ["that dangles", "absent.json"],
+      ["to another file of the handler", "handler.js"],
+    ])("reads no package.json that is a link %s", async (_title, target) => {
+      const platform = await open();
+      const source = await platform.source({ "handler/handler.js": HANDLER });
+      await symlink(target, join(source, "handler/package.json"));
+      await expect(platform.build(source)).rejects.toThrow("package.json must be a file, and no link");
+    });
+
     test("refuses a handler that is itself a link", async () => {
       const platform = await open();
       const source = await platform.source({ "elsewhere/handler.js": HANDLER });
@@ -121,6 +144,48 @@ export function describeBuilder(
       const source = await platform.source(withInstall(`sleep ${seconds}`));
       await expect(platform.build(source)).rejects.toMatchObject({ kind: "build-timeout" });
       expect(processesWith(seconds)).toEqual([]);
+    });
+
+    test.each([
+      ["its own folder", "."],
+      ["its owner's cache", "$npm_config_cache"],
+    ])("ends a build that writes too much to %s, while it writes", async (_title, folder) => {
+      const platform = await open({
+        diskLimit: { bytes: 20 * MiB, inodes: 100_000 },
+        diskIntervalMs: 50,
+      });
+      const seconds = ownSeconds();
+      const write = `mkdir -p ${folder}; head -c ${40 * MiB} /dev/zero > ${folder}/large; sleep ${seconds}`;
+      const build = platform.build(await platform.source(withInstall(write)));
+      await expect(build).rejects.toMatchObject({
+        kind: "build-failed",
+        message: "function hello: the build wrote more than 20 MiB",
+      });
+      expect(processesWith(seconds)).toEqual([]);
+    });
+
+    test("ends a build that makes too many files", async () => {
+      const platform = await open({ diskLimit: { bytes: 1024 * MiB, inodes: 1000 }, diskIntervalMs: 50 });
+      const seconds = ownSeconds();
+      const many = `mkdir many; cd many; seq 3000 | xargs touch; sleep ${seconds}`;
+      await expect(platform.build(await platform.source(withInstall(many)))).rejects.toThrow(
+        "the build wrote more than 1,000 files and folders",
+      );
+      expect(processesWith(seconds)).toEqual([]);
+    });
+
+    test("refuses a build that wrote too much just before it ended", async () => {
+      const platform = await open({ diskLimit: { bytes: 20 * MiB, inodes: 100_000 } });
+      const source = await platform.source(withInstall(`head -c ${40 * MiB} /dev/zero > large`));
+      await expect(platform.build(source)).rejects.toThrow("the build wrote more than 20 MiB");
+    });
+
+    test("is done with folders deeper than the system takes a path to", async () => {
+      const platform = await open();
+      const deep = `for i in $(seq 60); do mkdir ${"d".repeat(200)} && cd -P ${"d".repeat(200)}; done`;
+      const source = await platform.source(withInstall(`${deep}; touch end`));
+      await expect(platform.build(source)).rejects.toMatchObject({ kind: "build-failed" });
+      expect(readdirSync(join(platform.parts.dataDir, "work"))).toEqual([]);
     });
 
     test("has ended every process, those that went into the background too, when an abort settles", async () => {

@@ -1,6 +1,6 @@
 // A control plane of its own process, for tests that kill it while it builds.
 import { openProcessBuilder } from "../../src/ports/builder/process.ts";
-import { openSandbox } from "../../src/sandbox/sandbox.ts";
+import { openSandbox } from "../../src/sandbox/open-sandbox.ts";
 import { openToolchains } from "../../src/templates/toolchains.ts";
 import { functionSpec } from "./function-spec.ts";
 import { CountingSink } from "./memory-log-store.ts";

@@ -10,7 +10,7 @@ import { openProcessBuilder, type ProcessBuilderOptions } from "../../src/ports/
 import type { LogStore } from "../../src/ports/log-store/log-store.ts";
 import { openProcessRuntime, type ProcessRuntimeOptions } from "../../src/ports/runtime/process.ts";
 import type { RevisionSpec, Runtime } from "../../src/ports/runtime/runtime.ts";
-import { openSandbox, type SandboxOptions } from "../../src/sandbox/sandbox.ts";
+import { openSandbox, type SandboxOptions } from "../../src/sandbox/open-sandbox.ts";
 import { openToolchains } from "../../src/templates/toolchains.ts";
 import { functionSpec } from "./function-spec.ts";
 import { CountingSink, MemoryLogStore } from "./memory-log-store.ts";
@@ -25,7 +25,7 @@ export async function openProcessPlatform(
   mode: Mode,
   options: Partial<ProcessBuilderOptions> &
     Partial<ProcessRuntimeOptions> &
-    Pick<SandboxOptions, "cgroups"> = {},
+    Pick<SandboxOptions, "cgroups" | "killDeadlineMs"> = {},
 ): Promise<ProcessPlatform> {
   const folder = await temporaryFolder();
   // Before anything can fail; what is registered later runs first.
@@ -35,6 +35,7 @@ export async function openProcessPlatform(
     dataDir,
     mode: mode === "sandboxed" ? "auto" : "none",
     cgroups: options.cgroups ?? "auto",
+    ...(options.killDeadlineMs === undefined ? {} : { killDeadlineMs: options.killDeadlineMs }),
   });
   if (mode === "sandboxed" && sandbox.isolation.kind !== "sandboxed")
     throw new Error(sandbox.isolation.reason);

@@ -3,7 +3,7 @@
 import type { LogStore } from "../../src/ports/log-store/log-store.ts";
 import { openProcessRuntime } from "../../src/ports/runtime/process.ts";
 import type { RevisionSpec } from "../../src/ports/runtime/runtime.ts";
-import { openSandbox } from "../../src/sandbox/sandbox.ts";
+import { openSandbox } from "../../src/sandbox/open-sandbox.ts";
 import { openToolchains } from "../../src/templates/toolchains.ts";
 import { MemoryLogStore } from "./memory-log-store.ts";
 

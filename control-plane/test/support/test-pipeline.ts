@@ -18,7 +18,7 @@ import { openEdgeUsage } from "../../src/ports/usage-source/edge.ts";
 import { LiveRoutes } from "../../src/routes/live-routes.ts";
 import { RoutePublisher } from "../../src/routes/route-publisher.ts";
 import { RunFeed } from "../../src/run-feed.ts";
-import { openSandbox } from "../../src/sandbox/sandbox.ts";
+import { openSandbox } from "../../src/sandbox/open-sandbox.ts";
 import { openToolchains } from "../../src/templates/toolchains.ts";
 import { Urls } from "../../src/urls.ts";
 import { commitFiles, runGit } from "./git-client.ts";

@@ -1,4 +1,5 @@
 import type { FunctionSpec } from "../../function-spec.ts";
+import type { LanguageSupport } from "../../templates/templates.ts";
 import type { LogSink } from "../log-store/log-store.ts";
 
 /** Something a runtime can start: immutable, known by the digest of its content. */
@@ -18,15 +19,11 @@ export interface BuildRequest {
   readonly sourceDir: string;
 }
 
-export type LanguageSupport =
-  | { readonly kind: "supported"; readonly template: string }
-  | { readonly kind: "unsupported"; readonly reason: string };
-
 /**
  * Makes a function's source into an artifact.
  *
- * A build touches nothing outside a folder of its own, which is gone when it ends however it ends. It has a deadline and
- * a cap on what it prints. When `signal` aborts, every process of the build has ended before the promise settles.
+ * A build touches nothing outside a folder of its own, which is gone when it ends however it ends. It has a deadline,
+ * and caps on what it prints and on what it writes to the disk. When `signal` aborts, every process of the build has ended before the promise settles.
  * Building the same source twice gives an artifact that works the same and is harmless.
  */
 export interface Builder extends AsyncDisposable {
@@ -35,7 +32,7 @@ export interface Builder extends AsyncDisposable {
   /** Whether functions of this `lang` can be built here, and what is needed where they cannot. */
   supports(lang: string): LanguageSupport;
   /**
-   * @throws Rejected `build-failed` (a step failed: which, its exit code), `build-timeout`, `handler-invalid`,
+   * @throws Rejected `build-failed` (a step failed: which, its exit code; or too much was written), `build-timeout`, `handler-invalid`,
    *   `language-unsupported`;
    *   Retryable where the platform could not do its part; the signal's reason where that aborted.
    */

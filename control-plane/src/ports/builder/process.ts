@@ -1,19 +1,21 @@
 import { createHash, randomUUID } from "node:crypto";
-import { existsSync } from "node:fs";
-import { copyFile, mkdir, rename, rmdir, writeFile } from "node:fs/promises";
+import { renameSync } from "node:fs";
+import { mkdir, readdir, readFile, rename, rmdir } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
 import { must } from "@openfaas-cloud/shared/must.ts";
+import { type ArtifactStore, openArtifactStore } from "../../artifacts/artifact-store.ts";
+import { removeTree } from "../../artifacts/remove-tree.ts";
 import { Rejected, Retryable } from "../../rejected.ts";
+import { describeEnding } from "../../sandbox/ending.ts";
 import { LastLines } from "../../sandbox/last-lines.ts";
 import type { Mount, Sandbox } from "../../sandbox/sandbox.ts";
-import { describeEnding } from "../../sandbox/sandboxed-process.ts";
 import type { Step, Template } from "../../templates/template.ts";
 import { findTemplate, supportOf, TEMPLATE_NAMES } from "../../templates/templates.ts";
 import type { Toolchain, Toolchains } from "../../templates/toolchains.ts";
 import type { LogSink } from "../log-store/log-store.ts";
-import { type ArtifactStore, openArtifactStore, removeTree } from "./artifact-store.ts";
 import type { Artifact, Builder, BuildRequest } from "./builder.ts";
-import { stageHandler, viewStaged } from "./staging.ts";
+import { type DiskUse, DiskWatch, diskUse, exceeds } from "./disk-use.ts";
+import { isReallyIn, placeFile, stageHandler, viewStaged } from "./staging.ts";
 
 export interface ProcessBuilderOptions {
   readonly dataDir: string;
@@ -23,6 +25,12 @@ export interface ProcessBuilderOptions {
   readonly deadlineMs?: number;
   /** For a build with all its processes; 1 GiB. */
   readonly memoryLimitBytes?: number;
+  /** What a build may write, to its own folder and its owner's cache together; 2 GiB in 100,000 files and folders. */
+  readonly diskLimit?: DiskUse;
+  /** What an owner's cache may hold: a larger one is dropped when its builds have ended; 2 GiB in 200,000. */
+  readonly cacheLimit?: DiskUse;
+  /** Between two looks at what a build has written; 1 s. */
+  readonly diskIntervalMs?: number;
   /** Environment that the operator gives to every step, such as a proxy or a registry. Tenants can read it. */
   readonly environment?: Readonly<Record<string, string>>;
   /** How long an artifact is safe from `collect` after a build gave it; 10 minutes. */
@@ -31,6 +39,11 @@ export interface ProcessBuilderOptions {
 
 const PROCESSES = 256;
 const TMP_BYTES = 512 * 1024 * 1024;
+const DISK_LIMIT: DiskUse = { bytes: 2 * 1024 ** 3, inodes: 100_000 };
+const CACHE_LIMIT: DiskUse = { bytes: 2 * 1024 ** 3, inodes: 200_000 };
+const DISK_INTERVAL_MS = 1000;
+/** How the name of a cache begins that is being removed. */
+const DROPPED = ".dropped-";
 
 /** Builds with child processes of this machine, each build in a sandbox that sees its own folder and its owner's caches. */
 export async function openProcessBuilder(options: ProcessBuilderOptions): Promise<Builder> {
@@ -39,6 +52,10 @@ export async function openProcessBuilder(options: ProcessBuilderOptions): Promis
   await options.sandbox.endStrays("build", new Set());
   await removeTree(workDir);
   await mkdir(workDir, { recursive: true });
+  const cacheDir = join(dataDir, "cache");
+  await mkdir(cacheDir, { recursive: true });
+  const dropped = (await readdir(cacheDir)).filter((name) => name.startsWith(DROPPED));
+  for (const name of dropped) await removeTree(join(cacheDir, name));
   await mkdir(join(dataDir, "artifacts"), { recursive: true });
   return new ProcessBuilder({ ...options, dataDir }, openArtifactStore(dataDir));
 }
@@ -61,6 +78,8 @@ class ProcessBuilder implements Builder {
   readonly #artifacts: ArtifactStore;
   readonly #ending = new AbortController();
   readonly #running = new Set<Promise<unknown>>();
+  /** How many builds of each owner are under way. */
+  readonly #owners = new Map<string, number>();
 
   constructor(options: ProcessBuilderOptions, artifacts: ArtifactStore) {
     this.#options = options;
@@ -76,12 +95,7 @@ class ProcessBuilder implements Builder {
     { log, signal }: { readonly log: LogSink; readonly signal: AbortSignal },
   ): Promise<Artifact> {
     const running = this.#build(request, log, AbortSignal.any([signal, this.#ending.signal]));
-    this.#running.add(running);
-    try {
-      return await running;
-    } finally {
-      this.#running.delete(running);
-    }
+    return this.#track(running);
   }
 
   collect(keep: ReadonlySet<string>): Promise<void> {
@@ -91,6 +105,16 @@ class ProcessBuilder implements Builder {
   async [Symbol.asyncDispose](): Promise<void> {
     this.#ending.abort(new Retryable("the platform is stopping"));
     await Promise.allSettled(this.#running);
+  }
+
+  /** Disposing waits for it. */
+  async #track<T>(running: Promise<T>): Promise<T> {
+    this.#running.add(running);
+    try {
+      return await running;
+    } finally {
+      this.#running.delete(running);
+    }
   }
 
   async #build(request: BuildRequest, log: LogSink, caller: AbortSignal): Promise<Artifact> {
@@ -122,13 +146,13 @@ class ProcessBuilder implements Builder {
     const handlerFolder = join(root.host, template.handlerFolder);
     const { name, handler } = request.spec;
     await stageHandler({ sourceDir: request.sourceDir, handler, functionName: name, to: handlerFolder });
-    const plan = template.plan(viewStaged(handlerFolder), build.toolchain);
+    const plan = template.plan(viewStaged(handlerFolder, name), build.toolchain);
     if ("problem" in plan) {
       throw new Rejected("handler-invalid", `function ${name}: ${plan.problem} in ./${handler}`);
     }
     await addTemplateFiles(build, plan.files);
     this.#reportIgnoredArgs(build);
-    for (const step of plan.steps) await this.#runStep(build, step);
+    if (plan.steps.length > 0) await this.#runSteps(build, plan.steps);
     signal.throwIfAborted();
     const tree = await selectShipped(build);
     return this.#artifacts.add(tree, {
@@ -164,6 +188,63 @@ class ProcessBuilder implements Builder {
     }
   }
 
+  async #runSteps(build: Build, steps: readonly Step[]): Promise<void> {
+    const { ownerId } = build.request;
+    this.#owners.set(ownerId, (this.#owners.get(ownerId) ?? 0) + 1);
+    try {
+      await this.#runWatched(build, steps);
+    } finally {
+      const left = (this.#owners.get(ownerId) ?? 1) - 1;
+      if (left > 0) this.#owners.set(ownerId, left);
+      else this.#owners.delete(ownerId);
+      // No build waits for it, and none fails by it: the next one of the owner tries again.
+      void this.#track(this.#boundCache(ownerId, build.cache.host)).catch(() => undefined);
+    }
+  }
+
+  async #runWatched(build: Build, steps: readonly Step[]): Promise<void> {
+    const { root, cache, request } = build;
+    const limit = this.#options.diskLimit ?? DISK_LIMIT;
+    const watch = new DiskWatch(
+      { work: root.host, cache: cache.host },
+      {
+        limit,
+        intervalMs: this.#options.diskIntervalMs ?? DISK_INTERVAL_MS,
+      },
+    );
+    const refuse = (passed: "bytes" | "inodes") => {
+      const most =
+        passed === "bytes" ? sizeOf(limit.bytes) : `${limit.inodes.toLocaleString("en")} files and folders`;
+      return new Rejected("build-failed", `function ${request.spec.name}: the build wrote more than ${most}`);
+    };
+    const over = new AbortController();
+    const full = new AbortController();
+    const watching = watch.untilExceeded(over.signal).then(
+      (passed) => passed !== undefined && full.abort(refuse(passed)),
+      (error: unknown) => full.abort(error),
+    );
+    try {
+      const signal = AbortSignal.any([build.signal, full.signal]);
+      for (const step of steps) await this.#runStep({ ...build, signal }, step);
+    } finally {
+      over.abort();
+      await watching;
+    }
+    const passed = await watch.look();
+    if (passed !== undefined) throw refuse(passed);
+  }
+
+  /** Drops a cache that has grown too large, once no build uses it. */
+  async #boundCache(ownerId: string, cache: string): Promise<void> {
+    const limit = this.#options.cacheLimit ?? CACHE_LIMIT;
+    if (this.#owners.has(ownerId) || !exceeds(await diskUse(cache, limit), limit)) return;
+    // Looked at and moved in one turn, before another build of the owner can begin.
+    if (this.#owners.has(ownerId)) return;
+    const dropped = join(dirname(cache), `${DROPPED}${randomUUID()}`);
+    renameSync(cache, dropped);
+    await removeTree(dropped);
+  }
+
   async #runStep(build: Build, step: Step): Promise<void> {
     const { request, log, signal } = build;
     const { name } = request.spec;
@@ -187,9 +268,10 @@ class ProcessBuilder implements Builder {
         },
       },
     });
-    const kill = () => void running.kill();
+    const { promise: stuck, reject } = Promise.withResolvers<never>();
+    const kill = () => void running.kill().catch(reject);
     signal.addEventListener("abort", kill, { once: true });
-    const ending = await running.ended;
+    const ending = await Promise.race([running.ended, stuck]);
     signal.removeEventListener("abort", kill);
     signal.throwIfAborted();
     if (ending.code === 0 && ending.because === undefined) return;
@@ -242,31 +324,31 @@ class ProcessBuilder implements Builder {
 }
 
 async function addTemplateFiles(
-  { template, root }: Build,
+  { template, root, request }: Build,
   made: Readonly<Record<string, string>>,
 ): Promise<void> {
+  const { name } = request.spec;
   for (const [file, target] of Object.entries(template.files)) {
-    const to = join(root.host, target);
-    await mkdir(dirname(to), { recursive: true });
-    await copyFile(join(import.meta.dirname, "../../templates", template.name, file), to);
+    const content = await readFile(join(import.meta.dirname, "../../templates", template.name, file));
+    await placeFile(root.host, target, content, name);
   }
-  for (const [target, content] of Object.entries(made)) {
-    const to = join(root.host, target);
-    await mkdir(dirname(to), { recursive: true });
-    await writeFile(to, content);
-  }
+  for (const [target, content] of Object.entries(made)) await placeFile(root.host, target, content, name);
 }
 
-/** What a build needs is not always what runs. `static` beside the handler is what the official Go template ships. */
+/**
+ * What a build needs is not always what runs. `static` beside the handler is what the official Go template ships. Steps may
+ * have put links anywhere, by which a folder of this machine would be moved away: those are not followed.
+ */
 async function selectShipped({ template, root, folder }: Build): Promise<string> {
   if (template.ships === undefined) return root.host;
   const shipped = join(folder, "shipped");
   await mkdir(shipped);
   for (const name of template.ships) {
-    const inHandler = join(root.host, template.handlerFolder, name);
-    const atRoot = join(root.host, name);
-    const from = [atRoot, inHandler].find((path) => existsSync(path));
-    if (from !== undefined) await rename(from, join(shipped, name));
+    for (const path of [name, `${template.handlerFolder}/${name}`]) {
+      if (!(await isReallyIn(root.host, path))) continue;
+      await rename(join(root.host, path), join(shipped, name));
+      break;
+    }
   }
   return shipped;
 }
@@ -277,6 +359,12 @@ function startDeadline(ms: number, name: string): { readonly signal: AbortSignal
   const problem = `function ${name}: the build did not end within ${minutes}`;
   const timer = setTimeout(() => controller.abort(new Rejected("build-timeout", problem)), ms);
   return { signal: controller.signal, [Symbol.dispose]: () => clearTimeout(timer) };
+}
+
+function sizeOf(bytes: number): string {
+  return bytes >= 1024 ** 3
+    ? `${Math.round((bytes / 1024 ** 3) * 10) / 10} GiB`
+    : `${Math.round(bytes / 1024 ** 2)} MiB`;
 }
 
 function sourceOf({ spec }: BuildRequest): string {

@@ -1,9 +1,13 @@
 import { join, resolve } from "node:path";
 import type { Upstream } from "@openfaas-cloud/shared/route.ts";
+import {
+  type ArtifactManifest,
+  type ArtifactStore,
+  openArtifactStore,
+} from "../../artifacts/artifact-store.ts";
 import { Rejected, Retryable } from "../../rejected.ts";
 import type { Command, Mount, Sandbox } from "../../sandbox/sandbox.ts";
 import type { Toolchains } from "../../templates/toolchains.ts";
-import { type ArtifactManifest, type ArtifactStore, openArtifactStore } from "../builder/artifact-store.ts";
 import type { LogSink, LogStore } from "../log-store/log-store.ts";
 import { pause } from "./health.ts";
 import { PortLeases } from "./port-lease.ts";
@@ -29,6 +33,8 @@ export interface ProcessRuntimeOptions {
   readonly backOff?: BackOff;
   /** A replica that has so much output unread loses it; 32 MiB. */
   readonly floodBytes?: number;
+  /** Told of what is wrong with the data that a former platform left; a process warning where absent. */
+  readonly onError?: (error: Error) => void;
 }
 
 const BACK_OFF: BackOff = { firstMs: 100, longestMs: 30_000, forgottenAfterMs: 60_000 };
@@ -56,6 +62,9 @@ interface Revision {
   readonly log: LogSink;
   readonly replicas: SupervisedReplica[];
   readonly spools: Spool[];
+  /** It was healthy as a whole: from then on only `stop` ends it. */
+  proven: boolean;
+  /** The latest attempt to end it; a failed one is made again by the next `stop`. */
   stopping: Promise<void> | undefined;
 }
 
@@ -65,10 +74,13 @@ class ProcessRuntime implements Runtime {
   readonly #artifacts: ArtifactStore;
   readonly #revisions = new Map<string, Revision>();
   readonly #starting = new Map<string, Promise<Revision>>();
+  /** How many calls of `start` wait, by owner and revision. */
+  readonly #waiting = new Map<string, number>();
   readonly #listeners = new Set<(functionId: string) => void>();
   readonly #ports = new PortLeases();
   readonly #buffer = spoolBuffer();
   readonly #drain: NodeJS.Timeout;
+  #disposed: Promise<void> | undefined;
 
   constructor(options: ProcessRuntimeOptions) {
     this.#options = options;
@@ -82,21 +94,28 @@ class ProcessRuntime implements Runtime {
   }
 
   /**
-   * Finds what a former platform on the same data left running, and starts what it left that runs no more. A revision whose
-   * artifact is gone cannot be kept up and ends.
+   * Finds what a former platform on the same data left running, and starts what it left that runs no more. A revision that
+   * cannot be kept up, since its artifact is gone or its record cannot be read, ends; the others go on.
    */
   async adopt(): Promise<void> {
+    const { sandbox, onError = (error) => process.emitWarning(error) } = this.#options;
     const found: Revision[] = [];
-    for (const spec of readRevisions(this.#runtimeDir)) {
+    for (const spec of readRevisions(this.#runtimeDir, onError)) {
       const revision = this.#prepare(spec);
-      if (await this.#artifacts.has(spec.artifact)) found.push(revision);
+      if (await this.#artifacts.has(spec.artifact).catch(() => false)) found.push(revision);
       else this.#forget(revision, "it cannot be run again: its artifact is gone");
     }
-    const known = found.flatMap(({ spec, files }) =>
-      replicaNumbers(spec).flatMap((number) => files.readReplica(number)?.process?.id ?? []),
-    );
-    await this.#options.sandbox.endStrays("function", new Set(known));
-    for (const revision of found) await this.#open(revision);
+    await sandbox.endStrays("function", new Set(found.flatMap(recordedProcesses)));
+    for (const revision of found) {
+      try {
+        await this.#open(revision);
+        revision.proven = revision.replicas.every(({ wasReady }) => wasReady);
+      } catch (cause) {
+        const { spec, log } = revision;
+        log.write("platform", `${spec.function}: the platform could not run it again\n`);
+        onError(new Error(`revision ${spec.revisionId} could not be adopted`, { cause }));
+      }
+    }
   }
 
   async start(
@@ -104,12 +123,31 @@ class ProcessRuntime implements Runtime {
     { log, signal }: { readonly log: LogSink; readonly signal: AbortSignal },
   ): Promise<Upstream[]> {
     signal.throwIfAborted();
+    // Counted before anything is awaited: a call that fails meanwhile must know that another one still waits.
+    const key = JSON.stringify([spec.ownerId, spec.revisionId]);
+    this.#waiting.set(key, (this.#waiting.get(key) ?? 0) + 1);
+    try {
+      return await this.#startCounted(spec, log, signal, () => this.#waiting.get(key) === 1);
+    } finally {
+      const left = (this.#waiting.get(key) ?? 1) - 1;
+      if (left === 0) this.#waiting.delete(key);
+      else this.#waiting.set(key, left);
+    }
+  }
+
+  async #startCounted(
+    spec: RevisionSpec,
+    log: LogSink,
+    signal: AbortSignal,
+    isLast: () => boolean,
+  ): Promise<Upstream[]> {
     const revision = await this.#findOrOpen(spec);
     try {
       await this.#untilReady(revision, log, signal);
+      revision.proven = true;
       return revision.replicas.map(({ replica }) => replica.upstream);
     } catch (error) {
-      await this.#stop(revision, 0);
+      if (!revision.proven && isLast()) await this.#stop(revision, 0);
       throw error;
     }
   }
@@ -142,18 +180,27 @@ class ProcessRuntime implements Runtime {
     await Promise.all([...this.#revisions.values()].map((revision) => this.#stop(revision, graceMs)));
   }
 
-  async [Symbol.asyncDispose](): Promise<void> {
-    clearInterval(this.#drain);
+  [Symbol.asyncDispose](): Promise<void> {
+    this.#disposed ??= this.#dispose();
+    return this.#disposed;
+  }
+
+  async #dispose(): Promise<void> {
     await Promise.allSettled(this.#starting.values());
-    for (const { replicas, spools } of this.#revisions.values()) {
-      await Promise.all(replicas.map((replica) => replica.leave()));
-      for (const spool of spools) {
-        spool.drain();
-        spool[Symbol.dispose]();
-      }
-    }
+    await Promise.all([...this.#revisions.values()].map((revision) => this.#leave(revision)));
+    clearInterval(this.#drain);
     this.#revisions.clear();
     this.#listeners.clear();
+  }
+
+  async #leave({ stopping, replicas, spools }: Revision): Promise<void> {
+    // What is being ended is ended; whoever asked for it is told where that fails.
+    await stopping?.catch(() => undefined);
+    await Promise.all(replicas.map((replica) => replica.leave()));
+    for (const spool of spools) {
+      spool.drain();
+      spool[Symbol.dispose]();
+    }
   }
 
   async #findOrOpen(spec: RevisionSpec): Promise<Revision> {
@@ -184,7 +231,7 @@ class ProcessRuntime implements Runtime {
   #prepare(spec: RevisionSpec): Revision {
     const files = new RevisionFiles(this.#runtimeDir, spec.revisionId);
     const log = this.#options.logs.open({ kind: "function", functionId: spec.functionId });
-    return { spec, files, log, replicas: [], spools: [], stopping: undefined };
+    return { spec, files, log, replicas: [], spools: [], proven: false, stopping: undefined };
   }
 
   async #open(revision: Revision): Promise<void> {
@@ -214,7 +261,7 @@ class ProcessRuntime implements Runtime {
   }
 
   #openReplica(
-    { spec, files }: Revision,
+    { spec, files, log }: Revision,
     manifest: ArtifactManifest,
     number: number,
     spool: Spool,
@@ -231,6 +278,7 @@ class ProcessRuntime implements Runtime {
       ports: this.#ports,
       command: (port) => this.#commandOf(spec, files, manifest, port),
       onChange: () => this.#announce(spec.functionId),
+      onProblem: (problem) => log.write("platform", `${problem}\n`),
     });
   }
 
@@ -279,6 +327,8 @@ class ProcessRuntime implements Runtime {
 
   async #untilReady(revision: Revision, log: LogSink, signal: AbortSignal): Promise<void> {
     const { spec, replicas } = revision;
+    const restartsBefore = new Map(replicas.map((each) => [each, each.replica.restarts]));
+    const restartsOf = (each: SupervisedReplica) => each.replica.restarts - (restartsBefore.get(each) ?? 0);
     const deadline = Date.now() + spec.healthInitialDelayMs + (this.#options.healthDeadlineMs ?? 30_000);
     for (;;) {
       signal.throwIfAborted();
@@ -286,7 +336,7 @@ class ProcessRuntime implements Runtime {
         throw new Retryable(`function ${spec.function} was stopped while it started`);
       const waitingFor = replicas.filter(({ replica }) => replica.state !== "ready");
       if (waitingFor.length === 0) return;
-      const lost = waitingFor.find(({ replica }) => replica.restarts > RESTARTS_BEFORE_READY);
+      const lost = waitingFor.find((each) => restartsOf(each) > RESTARTS_BEFORE_READY);
       const failed = lost ?? (Date.now() >= deadline ? waitingFor[0] : undefined);
       if (failed !== undefined) {
         const problem = `function ${spec.function} did not become healthy: ${failed.diagnose()}`;
@@ -308,7 +358,8 @@ class ProcessRuntime implements Runtime {
   #stop(revision: Revision, graceMs: number): Promise<void> {
     // Whoever is in more of a hurry than the first one has the say.
     if (revision.stopping) for (const replica of revision.replicas) replica.hurry(graceMs);
-    revision.stopping ??= this.#end(revision, graceMs);
+    const end = () => this.#end(revision, graceMs);
+    revision.stopping = revision.stopping?.catch(end) ?? end();
     return revision.stopping;
   }
 
@@ -316,7 +367,7 @@ class ProcessRuntime implements Runtime {
     revision.files.markStopping();
     await Promise.all(revision.replicas.map((replica) => replica.stop(graceMs)));
     for (const spool of revision.spools) {
-      spool.finish();
+      await spool.finish();
       spool[Symbol.dispose]();
     }
     revision.files.remove();
@@ -330,9 +381,7 @@ class ProcessRuntime implements Runtime {
   }
 
   #drainSpools(): void {
-    for (const { spools, stopping } of this.#revisions.values()) {
-      if (stopping === undefined) for (const spool of spools) spool.drain();
-    }
+    for (const { spools } of this.#revisions.values()) for (const spool of spools) spool.drain();
   }
 
   #announce(functionId: string): void {
@@ -342,6 +391,19 @@ class ProcessRuntime implements Runtime {
 
 function replicaNumbers(spec: RevisionSpec): number[] {
   return Array.from({ length: spec.replicas }, (_, index) => index + 1);
+}
+
+/** Ids of the processes that the revision's records name. A record that cannot be read is removed, and its replica starts anew. */
+function recordedProcesses({ spec, files, log }: Revision): string[] {
+  return replicaNumbers(spec).flatMap((number) => {
+    try {
+      return files.readReplica(number)?.process?.id ?? [];
+    } catch {
+      files.forgetReplica(number);
+      log.write("platform", `${spec.function}-${number}: its record could not be read; it starts anew\n`);
+      return [];
+    }
+  });
 }
 
 function readOnly(path: string): Mount {

@@ -1,5 +1,16 @@
 import { createHash } from "node:crypto";
-import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import {
+  closeSync,
+  existsSync,
+  fsyncSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import { FunctionName, OwnerSlug } from "@openfaas-cloud/shared/names.ts";
 import { z } from "zod";
@@ -44,7 +55,7 @@ export type StoredReplica = z.infer<typeof StoredReplica>;
 
 /**
  * What the runtime keeps of one revision: `<data>/runtime/<hash of its id>/` with `revision.json` (which holds the secrets,
- * hence the modes), the secrets as files, and per replica a record and a spool. Each file is replaced whole.
+ * hence the modes), the secrets as files, and per replica a record and a spool. Each record is replaced whole.
  */
 export class RevisionFiles {
   readonly folder: string;
@@ -62,7 +73,7 @@ export class RevisionFiles {
     mkdirSync(this.secretsFolder, { recursive: true, mode: 0o700 });
     for (const [name, content] of Object.entries(spec.secrets)) {
       if (!/^[A-Za-z0-9_-][A-Za-z0-9._-]*$/.test(name)) throw new Error(`not a name of a secret: ${name}`);
-      writeFileSync(join(this.secretsFolder, name), content, { mode: 0o600 });
+      writeDurably(join(this.secretsFolder, name), content);
     }
     this.#replace("revision.json", spec);
   }
@@ -79,9 +90,14 @@ export class RevisionFiles {
     this.#replace(`${replica}.json`, stored);
   }
 
+  /** @throws where there is a record that cannot be read. */
   readReplica(replica: number): StoredReplica | undefined {
     const file = join(this.folder, `${replica}.json`);
     return existsSync(file) ? StoredReplica.parse(JSON.parse(readFileSync(file, "utf8"))) : undefined;
+  }
+
+  forgetReplica(replica: number): void {
+    rmSync(join(this.folder, `${replica}.json`), { force: true });
   }
 
   /** From here on the revision is not started again, whatever happens to the platform. */
@@ -95,18 +111,39 @@ export class RevisionFiles {
 
   #replace(name: string, content: unknown): void {
     const file = join(this.folder, name);
-    writeFileSync(`${file}.new`, JSON.stringify(content), { mode: 0o600 });
+    writeDurably(`${file}.new`, JSON.stringify(content));
     renameSync(`${file}.new`, file);
   }
 }
 
-/** Every revision that was not being stopped. What else lies there, a stop or a creation that was cut short, is removed. */
-export function readRevisions(runtimeDir: string): RevisionSpec[] {
+/** On the disk before it returns: a file that is renamed before its content is written is empty after a power failure. */
+function writeDurably(file: string, content: string): void {
+  const fd = openSync(file, "w", 0o600);
+  try {
+    writeFileSync(fd, content);
+    fsyncSync(fd);
+  } finally {
+    closeSync(fd);
+  }
+}
+
+/**
+ * Every revision that was not being stopped. What else lies there, a stop or a creation that was cut short, is removed, and
+ * so is a revision whose record cannot be read; `onUnreadable` is told of it.
+ */
+export function readRevisions(runtimeDir: string, onUnreadable: (error: Error) => void): RevisionSpec[] {
   mkdirSync(runtimeDir, { recursive: true, mode: 0o700 });
   return readdirSync(runtimeDir).flatMap((name) => {
-    const file = join(runtimeDir, name, "revision.json");
-    if (existsSync(file)) return StoredSpec.parse(JSON.parse(readFileSync(file, "utf8")));
-    rmSync(join(runtimeDir, name), { recursive: true, force: true });
+    const folder = join(runtimeDir, name);
+    try {
+      const file = join(folder, "revision.json");
+      if (existsSync(file)) return StoredSpec.parse(JSON.parse(readFileSync(file, "utf8")));
+    } catch (cause) {
+      onUnreadable(
+        new Error(`the record of a revision in ${folder} cannot be read and is removed`, { cause }),
+      );
+    }
+    rmSync(folder, { recursive: true, force: true });
     return [];
   });
 }

@@ -1,6 +1,7 @@
 import { KnownError } from "@openfaas-cloud/shared/known-error.ts";
 import type { FunctionName, OwnerSlug } from "@openfaas-cloud/shared/names.ts";
 import type { Upstream } from "@openfaas-cloud/shared/route.ts";
+import type { Isolation } from "../../sandbox/sandbox.ts";
 import type { Artifact } from "../builder/builder.ts";
 import type { LogSink } from "../log-store/log-store.ts";
 
@@ -53,24 +54,21 @@ export class NotTheOwner extends KnownError<"not-the-owner"> {
   }
 }
 
-/** Whether functions are kept from each other and from the platform. Without isolation only one owner is served. */
-export type Isolation =
-  | { readonly kind: "sandboxed"; readonly by: string }
-  | { readonly kind: "none"; readonly reason: string };
-
 /**
  * Runs revisions. Several revisions of one function run side by side; which of them is live is not the runtime's concern.
  *
  * What runs survives the death of the control plane: a runtime made anew on the same data finds it (`list`) and goes on
- * supervising it. A replica that ends is started again with back-off, on the same upstream, until its revision is stopped.
+ * supervising it. A replica that ends is started again with back-off until its revision is stopped: on the same upstream, or
+ * on another one where somebody else answers there meanwhile; whoever keeps upstreams follows `onChange`.
  */
 export interface Runtime extends AsyncDisposable {
   readonly isolation: Isolation;
   /**
    * Starts the revision's replicas and resolves with their upstreams when each has answered its health path. A revision
    * that already runs is waited for and not started again.
-   * @throws Rejected `function-unhealthy` with what was seen (exit code, last lines, the port it listens on instead);
-   *   nothing of the revision is left running then. The signal's reason where that aborted; likewise. NotTheOwner.
+   * @throws Rejected `function-unhealthy` with what was seen (exit code, last lines, the port it listens on instead), or the
+   *   signal's reason where that aborted. Nothing of the revision is left running then, unless it was healthy before or
+   *   another call still waits for it. NotTheOwner.
    */
   start(
     spec: RevisionSpec,

@@ -1,4 +1,5 @@
 import { closeSync, constants, fstatSync, ftruncateSync, openSync, readSync } from "node:fs";
+import { setImmediate as turn } from "node:timers/promises";
 import { LastLines } from "../../sandbox/last-lines.ts";
 import type { LogSink } from "../log-store/log-store.ts";
 
@@ -10,11 +11,12 @@ const NEWLINE = 0x0a;
  * The file that a replica prints to, read on behind it into the log. A pipe would end with the platform, and with it every
  * function that prints.
  *
- * What was read is cut off once the replica is quiet or the file large, so that the disk holds little. A flood that is
- * faster than the reader is cut off unread, and its size is logged.
+ * What was read is cut off once the replica is quiet or the file large, so that the disk holds little. Of a flood that is
+ * faster than the reader, or of a file that the replica made large without printing, only the end is read, and the size
+ * of the rest is logged. Once disposed it does nothing more.
  */
 export class Spool implements Disposable {
-  /** What the replica printed last. */
+  /** What the replica printed last, since it was started last. */
   readonly lastLines = new LastLines();
   readonly #fd: number;
   readonly #log: LogSink;
@@ -24,6 +26,7 @@ export class Spool implements Disposable {
   #read = 0;
   #sizeBefore = 0;
   #endsLine = true;
+  #closed = false;
 
   constructor(options: {
     readonly path: string;
@@ -41,31 +44,47 @@ export class Spool implements Disposable {
 
   /** Reads some of what is new. Called again and again; one call never takes long. */
   drain(): void {
+    if (this.#closed) return;
     const { size } = fstatSync(this.#fd);
-    if (size - this.#read > this.#floodBytes) {
-      this.#write(
-        Buffer.from(
-          `\n[${size - this.#read} bytes were printed faster than they could be read, and are lost]\n`,
-        ),
-      );
+    const isFlood = this.#skipFlood(size);
+    this.#readOn();
+    if (isFlood) {
       this.#cut();
       return;
     }
-    this.#readOn();
     const isQuiet = size === this.#sizeBefore;
     this.#sizeBefore = size;
     if (this.#read > 0 && this.#read >= size && (isQuiet || size > TRUNCATE_ABOVE_BYTES)) this.#cut();
   }
 
-  /** Reads all there is, and ends the last line: what comes after it is another process's. */
-  finish(): void {
-    while (this.#readOn() > 0);
+  /**
+   * Reads what is left of a process that has ended, and ends the last line: what comes after it is another process's. Others
+   * get their turn between two reads.
+   */
+  async finish(): Promise<void> {
+    if (this.#closed) return;
+    this.#skipFlood(fstatSync(this.#fd).size);
+    while (!this.#closed && this.#readOn() > 0) await turn();
+    if (this.#closed) return;
     if (!this.#endsLine) this.#write(Buffer.of(NEWLINE));
     this.#cut();
   }
 
   [Symbol.dispose](): void {
+    if (this.#closed) return;
+    this.#closed = true;
     closeSync(this.#fd);
+  }
+
+  /** Whether so much is unread that all but its end is given up. */
+  #skipFlood(size: number): boolean {
+    const unread = size - this.#read;
+    if (unread <= this.#floodBytes) return false;
+    const kept = Math.min(READ_BYTES, this.#floodBytes);
+    const marker = `\n[${unread - kept} bytes were printed faster than they could be read, and are lost]\n`;
+    this.#write(Buffer.from(marker));
+    this.#read = size - kept;
+    return true;
   }
 
   #readOn(): number {

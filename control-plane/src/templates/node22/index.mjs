@@ -66,18 +66,9 @@ class FunctionContext {
 
 const handle = await loadHandler();
 
-const server = createServer(async (request, response) => {
-  const url = new URL(request.url.replace(/^\/+/, "/"), "http://function");
-  if (HEALTH_PATHS.has(url.pathname)) return void response.writeHead(200).end("OK");
-  try {
-    const body = await readBody(request);
-    call(new FunctionEvent(request, url, body), response);
-  } catch (error) {
-    if (!(error instanceof Refused)) throw error;
-    // The rest of the body is still under way: the connection cannot be used again.
-    response.writeHead(error.status, { "content-type": "text/plain; charset=utf-8", connection: "close" });
-    response.end(error.message);
-  }
+// Nothing may reject here: a rejection that nobody handles ends the process, and any client could cause one.
+const server = createServer((request, response) => {
+  serve(request, response).catch((error) => refuse(request, response, error));
 });
 
 // The platform keeps connections open and reuses them: it must be the one that closes them.
@@ -90,6 +81,35 @@ process.once("SIGTERM", () => {
   // A connection that still carries a request becomes idle when that is answered.
   setInterval(() => server.closeIdleConnections(), 10);
 });
+
+async function serve(request, response) {
+  const url = parseTarget(request.url);
+  if (HEALTH_PATHS.has(url.pathname)) return void response.writeHead(200).end("OK");
+  const body = await readBody(request);
+  call(new FunctionEvent(request, url, body), response);
+}
+
+function parseTarget(target) {
+  try {
+    return new URL(target.replace(/^\/+/, "/"), "http://function");
+  } catch {
+    throw new Refused(400, "the request's target is malformed");
+  }
+}
+
+function refuse(request, response, error) {
+  // Whoever asked has hung up, often in the middle of the body: there is nobody to answer.
+  if (request.destroyed && !request.complete) return;
+  const isRefused = error instanceof Refused;
+  if (!isRefused) report(error);
+  if (response.headersSent) return void response.destroy();
+  // The rest of the body may still be under way: the connection cannot be used again.
+  response.writeHead(isRefused ? error.status : 500, {
+    "content-type": "text/plain; charset=utf-8",
+    connection: "close",
+  });
+  response.end(isRefused ? error.message : "Internal Server Error");
+}
 
 function report(problem) {
   // biome-ignore lint/suspicious/noConsole: what a function prints is its log

@@ -100,6 +100,17 @@ def to_bytes(body):
     return body.encode("utf-8") if isinstance(body, str) else bytes(body)
 
 
+def parse_length(text, base):
+    """Digits only: int() takes signs and underscores too, and a negative length reads until the client hangs up."""
+    if not text.isascii() or not text.isalnum():
+        raise ValueError("not a length")
+    return int(text, base)
+
+
+class Truncated(Exception):
+    """The client hung up before its request was whole."""
+
+
 class Requests(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     # Head and body are two writes: without this the second waits for the first one's acknowledgement.
@@ -112,6 +123,9 @@ class Requests(BaseHTTPRequestHandler):
             return self.send(200, [("Content-Type", "text/plain")], b"OK")
         try:
             body = self.read_body()
+        except (Truncated, ConnectionError):
+            self.close_connection = True
+            return
         except ValueError:
             self.close_connection = True
             return self.send(400, [("Content-Type", "text/plain")], b"the request's body is malformed")
@@ -129,17 +143,31 @@ class Requests(BaseHTTPRequestHandler):
     def read_body(self):
         if "chunked" in self.headers.get("Transfer-Encoding", "").lower():
             return self.read_chunks()
-        return self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        return self.read_exactly(parse_length(self.headers.get("Content-Length") or "0", 10))
+
+    def read_exactly(self, length):
+        body = self.rfile.read(length)
+        if len(body) < length:
+            raise Truncated()
+        return body
+
+    def read_line(self, limit):
+        line = self.rfile.readline(limit)
+        if not line.endswith(b"\n"):
+            if len(line) >= limit:
+                raise ValueError("a line is too long")
+            raise Truncated()
+        return line
 
     def read_chunks(self):
         chunks = []
         while True:
-            size = int(self.rfile.readline(1024).split(b";")[0].strip(), 16)
+            size = parse_length(self.read_line(1024).split(b";")[0].strip().decode("latin-1"), 16)
             if size == 0:
                 break
-            chunks.append(self.rfile.read(size))
-            self.rfile.readline(1024)
-        while self.rfile.readline(65536).strip():
+            chunks.append(self.read_exactly(size))
+            self.read_line(1024)
+        while self.read_line(65536).strip():
             pass
         return b"".join(chunks)
 

@@ -14,7 +14,8 @@ import {
 } from "node:fs/promises";
 import { join } from "node:path";
 import { z } from "zod";
-import type { Artifact } from "./builder.ts";
+import type { Artifact } from "../ports/builder/builder.ts";
+import { removeTree } from "./remove-tree.ts";
 
 /** What the process runtime must know of an artifact, kept in it as `manifest.json`. */
 export const ArtifactManifest = z.object({
@@ -142,21 +143,4 @@ async function collect(folder: string, keep: ReadonlySet<string>, graceMs: numbe
     const stat = isKept ? undefined : await lstat(path).catch(() => undefined);
     if (stat !== undefined && Date.now() - stat.mtimeMs >= graceMs) await removeTree(path);
   }
-}
-
-/** Removes read-only folders too, which only root may empty as they are. */
-export async function removeTree(path: string): Promise<void> {
-  try {
-    await rm(path, { recursive: true, force: true });
-  } catch {
-    await makeWritable(path);
-    await rm(path, { recursive: true, force: true });
-  }
-}
-
-async function makeWritable(path: string): Promise<void> {
-  const stat = await lstat(path).catch(() => undefined);
-  if (!stat?.isDirectory()) return;
-  await chmod(path, 0o700);
-  for (const name of await readdir(path)) await makeWritable(join(path, name));
 }
