@@ -216,7 +216,7 @@ describe("a record that cannot be read", () => {
     await writeFile(record, "");
     await platform.reopen();
     await eventually("it is back", () => platform.replica()?.state === "ready");
-    expect(gone(pid)).toBe(true);
+    await eventually("its process is gone", () => gone(pid));
     expect(await sound.ask("/pid")).toBe(soundPid);
   });
 
@@ -232,7 +232,7 @@ describe("a record that cannot be read", () => {
     await writeFile(record, "");
     await platform.reopen();
     expect(platform.runtime.list().map(({ revisionId }) => revisionId)).toEqual(["revision-2"]);
-    expect(gone(pid)).toBe(true);
+    await eventually("its process is gone", () => gone(pid));
     expect(await sound.ask("/pid")).toBe(soundPid);
     expect(errors.map(({ message }) => message)).toEqual([expect.stringContaining("cannot be read")]);
   });
@@ -390,7 +390,7 @@ describe("a revision that could not be stopped", () => {
     refusing.mockRestore();
     await platform.runtime.stop(running.ref, { graceMs: 0 });
     expect(platform.runtime.list()).toEqual([]);
-    expect(gone(pid)).toBe(true);
+    await eventually("its process is gone", () => gone(pid));
   });
 });
 

@@ -189,7 +189,8 @@ for (const mode of ["auto", "none"] as const) {
           const running = shell.start("touch ready; while [ ! -e stop ]; do sleep 0.01; done; exit 5");
           await eventually("it runs", () => existsSync(join(shell.work, "ready")));
           const again = shell.sandbox.adopt(running.record);
-          expect(again?.pids()).toEqual(running.pids());
+          // The others come and go.
+          expect(again?.pids()[0]).toBe(running.pids()[0]);
           await writeFile(join(shell.work, "stop"), "");
           expect((await again?.ended)?.code).toBe(mode === "auto" ? 5 : undefined);
           expect(shell.sandbox.adopt(running.record)).toBeUndefined();

@@ -25,6 +25,8 @@ import { isWebSocketUpgrade, responseOn } from "./upgrade.ts";
 import { Replica, Upstreams } from "./upstreams.ts";
 import { UsageReporter } from "./usage-report.ts";
 
+/** Before the first client is accepted. Where the sockets were inherited nobody is refused meanwhile. */
+const FIRST_WORD_MS = 500;
 const KEEP_ALIVE_IDLE_MS = 60_000;
 /** How late a head that is late may be noticed, at most. */
 const CONNECTIONS_SCAN_MS = 500;
@@ -130,6 +132,8 @@ export async function startEdge(config: EdgeConfig, logger: Logger): Promise<Edg
       isReady: () => receiver.table !== undefined,
     }),
   );
+  // What is on the disk may be a moment older than what was confirmed: worth a short wait, and no longer one.
+  await Promise.race([feed.firstWord, sleep(FIRST_WORD_MS, undefined, { ref: false })]);
   const { port, stopAccepting } = await openForClients(server, config);
   stack.defer(() => {
     stopAccepting();

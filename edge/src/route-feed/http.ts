@@ -31,6 +31,7 @@ export class HttpRouteFeed implements RouteFeed {
   readonly #pool: Pool;
   readonly #stop = new AbortController();
   readonly #running: Promise<void>;
+  readonly #firstWord = Promise.withResolvers<void>();
   #connected = false;
   #sayCollapseAt = 0;
   #toConfirm: RouteTable | undefined;
@@ -46,6 +47,11 @@ export class HttpRouteFeed implements RouteFeed {
       keepAliveTimeout: 30_000,
     });
     this.#running = this.#follow();
+  }
+
+  /** Resolves when the control plane has brought a first message, or was found not to answer. */
+  get firstWord(): Promise<void> {
+    return this.#firstWord.promise;
   }
 
   get connected(): boolean {
@@ -91,6 +97,7 @@ export class HttpRouteFeed implements RouteFeed {
         for (const line of lines.push(chunk as Buffer)) {
           if (!(await this.#receive(line))) return accepted;
           accepted = true;
+          this.#firstWord.resolve();
         }
         if (lines.overflown) {
           this.#reject({ kind: "rejected", reason: "line-too-long" });
@@ -101,6 +108,7 @@ export class HttpRouteFeed implements RouteFeed {
       if (!this.#stop.signal.aborted) logger.warn({ error: errorMessage(error) }, "route feed interrupted");
     } finally {
       this.#connected = false;
+      this.#firstWord.resolve();
       silence.end();
     }
     return accepted;
