@@ -103,12 +103,19 @@ const BAD_PUSHES: readonly BadPush[] = [
 ];
 
 test.for(BAD_PUSHES)("$what is refused with its reason, and what was live stays", async ({ files, says }) => {
-  const pushed = await repository.push(files);
+  const commit = await repository.commit(files);
+  const pushed = await repository.push();
   await repository.reset(good);
   expect(pushed.code).not.toBe(0);
   const said = pushed.output.split("\n").filter((line) => line.startsWith("remote:"));
   expect(said.join("\n")).toMatch(says);
   expect(pushed.output).not.toContain(platform.data);
+  // The same on the run's page, which is found by its commit.
+  const { id } = await ask("runs.ofCommit", { owner: "alice", repository: "app", commit });
+  const run = await ask("runs.get", { id });
+  expect(run.state).toBe("failed");
+  expect(run.reason).toMatch(says);
+  expect(run.reason).not.toContain(platform.data);
   expect(await repository.remoteHead()).toBe(good);
   expect(await platform.answerOf("steady")).toBe("still here");
 });
@@ -166,4 +173,11 @@ Server.prototype.listen = function (...args) {
   return listen.call(this, 0, ...args.filter((argument) => typeof argument === "function"));
 };
 ${handlerSaying("on another port")}`;
+}
+
+/** What a procedure answers the local owner. */
+async function ask(procedure: string, input: unknown) {
+  const answer = await platform.call("query", procedure, input);
+  expect(answer.status).toBe(200);
+  return JSON.parse(answer.body).result.data;
 }

@@ -3,6 +3,7 @@ import { hasEnded } from "../phases.ts";
 import type { RunDetail } from "../trpc.ts";
 import { CopyButton } from "./copy-button.tsx";
 import { Icon } from "./icon.tsx";
+import { Reason } from "./reason.tsx";
 
 const stays = "What was live stays live.";
 
@@ -27,7 +28,7 @@ export function RunOutcome({ run }: { run: RunDetail }) {
         >
           <Icon name={run.state === "failed" ? "failure" : "stopped"} className="mt-1" />
           <div className="text-break">
-            <p className="mb-0">{reason}</p>
+            <Reason text={reason} />
             {leftAsItWas && !reason.includes(stays) && <p className="mb-0 mt-1">{stays}</p>}
           </div>
         </div>

@@ -9,12 +9,14 @@ interface SecretTableProps {
 export function SecretTable({ secrets, busy, onRemove }: SecretTableProps) {
   return (
     <table className="table align-middle mb-0">
-      <thead>
+      <thead className="small">
         <tr>
-          <th scope="col" className="ps-3">
+          <th scope="col" className="ps-3 fw-normal text-body-secondary">
             Name
           </th>
-          <th scope="col">Set</th>
+          <th scope="col" className="fw-normal text-body-secondary">
+            Set
+          </th>
           <th scope="col" className="pe-3 text-end">
             <span className="visually-hidden">Actions</span>
           </th>

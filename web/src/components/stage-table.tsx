@@ -27,7 +27,7 @@ export function StageTable({ stages }: { stages: readonly Stage[] }) {
             <td data-label="State">
               <StageStatus state={stage.state} />
             </td>
-            <td className="stacked-whole text-break">{stage.detail ?? "–"}</td>
+            <td className="stacked-whole text-break">{stage.detail?.split("\n")[0] ?? "–"}</td>
             <td data-label="Duration" className="text-md-end">
               <Duration from={stage.startedAt} to={stage.finishedAt} />
             </td>
