@@ -70,29 +70,6 @@ describe("a run", () => {
     expect(await answer(it)).toBe("live");
   });
 
-  it("does not end what was live before every edge has let go of it", async () => {
-    await using it = await openTestPipeline({ edgeConfirms: false });
-    const stop = new AbortController();
-    await it.trigger(helloSaying("first"));
-    const first = it.runNext(stop.signal);
-    await eventually("the first is published", () => it.ports.routes.routes.length > 0);
-    it.confirm();
-    await first;
-    const before = await live(it);
-    await it.trigger(helloSaying("second"));
-    const second = it.runNext(stop.signal);
-    await eventually(
-      "the second is published",
-      async () => (await live(it))?.revision.id !== before?.revision.id,
-    );
-    // Stopped waiting, so that the run ends; the edge still serves the first.
-    stop.abort(SUPERSEDED);
-    await second;
-    expect(running(it)).toContain(before?.revision.id);
-    it.confirm();
-    await eventually("the first is ended", () => !running(it).includes(before?.revision.id ?? ""));
-  });
-
   it("that fails changes nothing, and says why at its end", async () => {
     await using it = await openTestPipeline();
     await it.trigger(helloSaying("good"));

@@ -18,16 +18,19 @@ export class Retirement implements Disposable {
   readonly #runtime: Runtime;
   readonly #routes: RoutePublisher;
   readonly #logger: Logger;
+  readonly #arrivalMs: number;
   readonly #disposed = new AbortController();
 
   constructor(ports: {
     readonly runtime: Runtime;
     readonly routes: RoutePublisher;
     readonly logger: Logger;
+    readonly arrivalMs?: number;
   }) {
     this.#runtime = ports.runtime;
     this.#routes = ports.routes;
     this.#logger = ports.logger;
+    this.#arrivalMs = ports.arrivalMs ?? ARRIVAL_MS;
   }
 
   /** @param version of the route table that does not name them. */
@@ -45,7 +48,7 @@ export class Retirement implements Disposable {
     try {
       const tooLate = AbortSignal.any([signal, AbortSignal.timeout(CONFIRM_MS)]);
       await this.#routes.confirmed(version, tooLate).catch(() => undefined);
-      await delay(ARRIVAL_MS, undefined, { signal });
+      await delay(this.#arrivalMs, undefined, { signal });
       await this.#runtime.stop(revision, { graceMs: DRAIN_MS });
     } catch (error) {
       if (signal.aborted) return;

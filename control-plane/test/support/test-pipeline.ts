@@ -29,7 +29,7 @@ export const HOLDER = "test";
 
 /**
  * Everything behind a trigger, with the real adapters and without the servers around them: owner `a` with the repository
- * `repo`, and one edge, which confirms only where the test says so.
+ * `repo`, and one edge, which confirms unless the test says otherwise.
  */
 export async function openTestPipeline(options: { readonly edgeConfirms?: boolean } = {}) {
   const stack = new AsyncDisposableStack();
@@ -99,7 +99,6 @@ export async function openTestPipeline(options: { readonly edgeConfirms?: boolea
     dataDir,
     ports,
     repository,
-    confirm,
     /** Commits the files to the repository and stores a trigger for them. */
     async trigger(files: Readonly<Record<string, string>>): Promise<Run> {
       const commit = CommitSha.parse(await commitFiles(work, files));
