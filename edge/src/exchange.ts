@@ -1,21 +1,48 @@
-import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Route } from "@openfaas-cloud/shared/route.ts";
 import type { Session } from "./authenticate.ts";
-import type { EarlyBytes } from "./early-bytes.ts";
-import type { RequestHead } from "./headers.ts";
+import type { Forwarding, Outcome } from "./forwarding.ts";
+import type { RawHeaders, RequestHead } from "./headers.ts";
 import type { Target } from "./target.ts";
 
-/** One request and its answer, with what the phases have found out so far; record.ts reads it at the end. */
-export class Exchange {
-  readonly request: IncomingMessage;
-  readonly response: ServerResponse;
+/** Who is at the other end of a client's connection; found out once for each connection. */
+export interface Client {
+  /** IPv4 or IPv6 address, without zone or brackets. */
+  readonly address: string;
+  readonly scheme: "http" | "https";
+}
+
+/** A request as a lane has read it: nothing in it is interpreted yet. */
+export interface RequestLines {
+  readonly method: string;
+  /** The request target as it came: origin-form or absolute-form. */
+  readonly rawTarget: string;
+  readonly httpVersion: string;
+  readonly rawHeaders: RawHeaders;
+}
+
+/** An answer that the edge gives itself. */
+export interface OwnAnswer {
+  readonly status: number;
+  /** Without framing and connection, which the lane writes. */
+  readonly lines: readonly string[];
+  readonly body: Buffer;
+  /** Whether the connection is of no further use. */
+  readonly close: boolean;
+}
+
+/**
+ * One request and its answer, with what the phases have found out so far; record.ts reads it at the end. The lane that the
+ * request came in by extends it with how bytes are moved.
+ */
+export abstract class Exchange implements RequestLines {
+  readonly method: string;
+  readonly rawTarget: string;
+  readonly httpVersion: string;
+  readonly rawHeaders: RawHeaders;
+  readonly client: Client;
   /** Ours, until the client is found to have sent one that can be passed on. */
   requestId: string;
-  readonly startedMs = performance.now();
-  /** What comes after the head of an upgrade request; its presence means that this is one. */
-  readonly early: EarlyBytes | undefined;
-  /** The client waits for a `100 Continue` before it sends the body. */
-  expectsContinue = false;
+  readonly startedMs: number;
   head: RequestHead | undefined;
   target: Target | undefined;
   route: Route | undefined;
@@ -25,26 +52,33 @@ export class Exchange {
   upstream: string | undefined;
   /** Why the answer is not the upstream's. */
   reason: string | undefined;
+  /** Of the bodies. */
+  bytesReceived = 0;
   bytesSent = 0;
-  /** The answer was a 101, and the connection is a tunnel now. */
-  upgraded = false;
   recorded = false;
 
-  constructor(request: IncomingMessage, response: ServerResponse, requestId: string, early?: EarlyBytes) {
-    this.request = request;
-    this.response = response;
+  constructor(lines: RequestLines, client: Client, requestId: string) {
+    this.method = lines.method;
+    this.rawTarget = lines.rawTarget;
+    this.httpVersion = lines.httpVersion;
+    this.rawHeaders = lines.rawHeaders;
+    this.client = client;
     this.requestId = requestId;
-    this.early = early;
+    this.startedMs = performance.now();
   }
 
-  get clientAddress(): string {
-    const address = this.request.socket.remoteAddress ?? "unknown";
-    return address.startsWith("::ffff:") ? address.slice(7) : address;
-  }
+  /** For the log: which code moves the bytes. */
+  abstract readonly lane: "plain" | "full";
 
   /** The status answered, or 499 where the client left before there was one. */
-  get status(): number {
-    if (this.upgraded) return 101;
-    return this.response.headersSent ? this.response.statusCode : 499;
-  }
+  abstract get status(): number;
+
+  /** Whether the client has got all of the answer that there was to get. */
+  abstract get answered(): boolean;
+
+  /** Answers with what the edge has to say; cuts the connection where another answer has begun already. */
+  abstract respond(answer: OwnAnswer): void;
+
+  /** Sends the request upstream and its answer back, both as streams. Settles when the client has all of it, or will not. */
+  abstract forward(forwarding: Forwarding): Promise<Outcome>;
 }

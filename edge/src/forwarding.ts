@@ -3,12 +3,44 @@ import type { Bounds } from "./admit.ts";
 import type { Access } from "./authenticate.ts";
 import type { Domains } from "./config.ts";
 import type { Exchange } from "./exchange.ts";
-import type { Forwarding } from "./forward.ts";
 import { type CredentialsRule, type RequestHead, requestHeaders } from "./headers.ts";
+import type { Failures, Refusal } from "./refusal.ts";
 import { FUNCTION_FAILURES, SYSTEM_FAILURES } from "./refusal-texts.ts";
 import type { RouteTable } from "./route-table.ts";
 import type { Target } from "./target.ts";
 import type { Replica, Upstreams } from "./upstreams.ts";
+
+/** A request that may go upstream, and by which bounds. */
+export interface Forwarding {
+  /** Asked again before a second attempt, since the table may have moved on. */
+  readonly replicas: () => readonly Replica[];
+  readonly path: string;
+  /** Name, value, name, value; all but the ones of framing and connection, which the HTTP client writes. */
+  readonly headers: string[];
+  readonly hasBody: boolean;
+  readonly maxBodyBytes: number;
+  /** How long the client may keep us waiting for the next piece of its body. */
+  readonly bodyIdleMs: number;
+  /** How long the client may leave us with what it has not read. */
+  readonly writeIdleMs: number;
+  /** How long the upstream may keep us waiting: for room for the body, and for its answer when the body was sent. */
+  readonly firstByteMs: number;
+  /** The whole, from the request's first byte to the answer's last. */
+  readonly totalMs: number | null;
+  /** Set where a function answers, which is trusted with less than the control plane. */
+  readonly domains: Domains | undefined;
+  /** Lines added to every answer. */
+  readonly responseLines: readonly string[];
+  readonly failures: Failures;
+}
+
+/** What became of it: `refused` still needs an answer; everything else is over. */
+export type Outcome =
+  | { readonly kind: "answered" }
+  | { readonly kind: "refused"; readonly refusal: Refusal }
+  /** The connection to the client was cut, since the answer could not be finished honestly. */
+  | { readonly kind: "cut" }
+  | { readonly kind: "client-gone" };
 
 export interface ForwardingParts {
   readonly domains: Domains;
@@ -84,21 +116,21 @@ function common(
   exchange: Exchange,
   head: RequestHead,
   credentials: CredentialsRule,
-): Pick<Forwarding, "exchange" | "headers" | "hasBody" | "responseLines"> {
+): Pick<Forwarding, "headers" | "hasBody" | "responseLines"> {
   const callId = head.callId ?? exchange.requestId;
   const headers = requestHeaders({
-    raw: exchange.request.rawHeaders,
+    raw: exchange.rawHeaders,
     head,
     credentials,
     assertions: {
       host: head.host ?? "",
-      clientAddress: exchange.clientAddress,
-      scheme: "http",
+      clientAddress: exchange.client.address,
+      scheme: exchange.client.scheme,
       requestId: exchange.requestId,
       callId,
       startTime: `${Date.now()}000000`,
     },
   });
   const responseLines = ["X-Request-Id", exchange.requestId, "X-Call-Id", callId];
-  return { exchange, headers, hasBody: head.hasBody, responseLines };
+  return { headers, hasBody: head.hasBody, responseLines };
 }

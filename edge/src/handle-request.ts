@@ -2,27 +2,32 @@ import { errorMessage } from "@openfaas-cloud/shared/known-error.ts";
 import { admit, type Load } from "./admit.ts";
 import { type Authenticator, FORBIDDEN, signedOut } from "./authenticate.ts";
 import type { Exchange } from "./exchange.ts";
-import { type Forwarding, type ForwardParts, forward, type Upgraded } from "./forward.ts";
-import { type ForwardingParts, functionForwarding, systemBounds, systemForwarding } from "./forwarding.ts";
+import {
+  type Forwarding,
+  type ForwardingParts,
+  functionForwarding,
+  systemBounds,
+  systemForwarding,
+} from "./forwarding.ts";
 import { type RequestHead, readHead } from "./headers.ts";
 import { dashboardAt, notFound, ownerIndex, unknownHost } from "./not-found.ts";
-import { type Recorder, record } from "./record.ts";
+import type { Recorder } from "./record.ts";
 import type { Refusal } from "./refusal.ts";
 import { FAULT, FUNCTION_BUSY, INTERNAL, NO_REPLICA, NOT_READY, SYSTEM_BUSY } from "./refusal-texts.ts";
 import { respondError } from "./respond-error.ts";
 import { findTarget, isInternalPath, type Target } from "./target.ts";
 
 /** What serving a request takes; made once, by edge.ts. */
-export interface RequestParts extends Recorder, ForwardParts, ForwardingParts {
+export interface RequestParts extends Recorder, ForwardingParts {
   readonly authenticator: () => Authenticator;
   readonly systemLoad: Load;
-  /** Turns an upgraded exchange into a tunnel; settles when the tunnel has ended. */
-  readonly openTunnel: (exchange: Exchange, upgraded: Upgraded) => Promise<void>;
 }
 
-/** One request, phase by phase. Everything that is refused is answered here; nothing is thrown to the caller. */
+/**
+ * One request, phase by phase, whichever lane it came in by. Everything that is refused is answered here; nothing is thrown
+ * to the caller, which records the exchange when it is over (record.ts).
+ */
 export async function handleRequest(exchange: Exchange, parts: RequestParts): Promise<void> {
-  exchange.response.once("close", () => record(exchange, parts));
   try {
     const refusal = await serve(exchange, parts);
     if (refusal !== undefined) respondError(exchange, refusal);
@@ -34,15 +39,12 @@ export async function handleRequest(exchange: Exchange, parts: RequestParts): Pr
 
 /** Gives the refusal that is still to be written, if it comes to that. */
 async function serve(exchange: Exchange, parts: RequestParts): Promise<Refusal | undefined> {
-  const { request } = exchange;
-  const head = readHead(request.rawHeaders, request.httpVersion);
+  const { method, rawTarget, httpVersion } = exchange;
+  const head = exchange.head ?? readHead(exchange.rawHeaders, httpVersion);
   if ("status" in head) return head;
   exchange.head = head;
   exchange.requestId = head.requestId ?? exchange.requestId;
-  // After a request that asked for an upgrade and got none, Node parses nothing further on the connection.
-  if (head.asksUpgrade && exchange.early === undefined) exchange.response.shouldKeepAlive = false;
-  const { method = "", url = "", httpVersion } = request;
-  const target = findTarget({ method, target: url, httpVersion, host: head.host }, parts.domains);
+  const target = findTarget({ method, target: rawTarget, httpVersion, host: head.host }, parts.domains);
   exchange.target = target;
   switch (target.kind) {
     case "refused":
@@ -88,7 +90,7 @@ async function serveFunction(
   if ("status" in permit) return permit;
   using _permit = permit;
   // Awaited here, since the permit ends with this function.
-  return await send(exchange, functionForwarding(exchange, head, target, route, access, parts), parts);
+  return await send(exchange, functionForwarding(exchange, head, target, route, access, parts));
 }
 
 function serveOwner(target: Target & { kind: "owner" }, parts: RequestParts): Refusal {
@@ -108,34 +110,24 @@ async function serveSystem(
 ): Promise<Refusal | undefined> {
   if (isInternalPath(target.path)) return INTERNAL;
   const isRoot = target.path === "/" || target.path.startsWith("/?");
-  const method = exchange.request.method;
+  const { method } = exchange;
   if (isRoot && (method === "GET" || method === "HEAD") && target.host.name.startsWith("system.")) {
     return redirect(exchange, "/dashboard/");
   }
   const permit = admit(systemBounds(parts), head, parts.systemLoad, SYSTEM_BUSY);
   if ("status" in permit) return permit;
   using _permit = permit;
-  return await send(exchange, systemForwarding(exchange, head, target, parts), parts);
+  return await send(exchange, systemForwarding(exchange, head, target, parts));
 }
 
 function redirect(exchange: Exchange, location: string): undefined {
-  exchange.response.writeHead(307, { Location: location, "Content-Length": "0" }).end();
+  exchange.respond({ status: 307, lines: ["Location", location], body: NOTHING, close: false });
   return undefined;
 }
 
-async function send(
-  exchange: Exchange,
-  forwarding: Forwarding,
-  parts: RequestParts,
-): Promise<Refusal | undefined> {
-  let tunnel: Promise<void> | undefined;
-  if (exchange.expectsContinue) exchange.response.writeContinue();
-  const onUpgraded = (upgraded: Upgraded): void => {
-    tunnel = parts.openTunnel(exchange, upgraded);
-    record(exchange, parts);
-  };
-  const isUpgrade = exchange.early !== undefined;
-  const outcome = await forward(isUpgrade ? { ...forwarding, onUpgraded } : forwarding, parts);
-  await tunnel;
+const NOTHING = Buffer.alloc(0);
+
+async function send(exchange: Exchange, forwarding: Forwarding): Promise<Refusal | undefined> {
+  const outcome = await exchange.forward(forwarding);
   return outcome.kind === "refused" ? outcome.refusal : undefined;
 }

@@ -14,16 +14,17 @@ export function record(exchange: Exchange, recorder: Recorder): void {
   if (exchange.recorded) return;
   exchange.recorded = true;
   const durationMs = performance.now() - exchange.startedMs;
-  if (!exchange.upgraded && !exchange.response.writableFinished) exchange.reason ??= "client-gone";
+  if (!exchange.answered) exchange.reason ??= "client-gone";
   const { route, status } = exchange;
   if (route !== undefined) recorder.records.of(route).add(status, durationMs / 1000);
   if (exchange.reason !== undefined) recorder.metrics.refused.inc({ reason: exchange.reason });
   if (!recorder.logger.isLevelEnabled("info")) return;
   recorder.logger.info({
     requestId: exchange.requestId,
-    method: exchange.request.method,
+    method: exchange.method,
     host: hostOf(exchange),
     path: pathOf(exchange),
+    lane: exchange.lane,
     status,
     bytes: exchange.bytesSent,
     durationMs: Math.round(durationMs * 1000) / 1000,
@@ -39,6 +40,6 @@ function hostOf({ target }: Exchange): string | undefined {
 }
 
 /** Without the query, which may hold what nobody should keep. */
-function pathOf({ request }: Exchange): string {
-  return (request.url ?? "").split("?", 1)[0] ?? "";
+function pathOf({ rawTarget }: Exchange): string {
+  return rawTarget.split("?", 1)[0] ?? "";
 }

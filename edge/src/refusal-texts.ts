@@ -77,3 +77,17 @@ export const SYSTEM_FAILURES: Failures = {
     message: "The dashboard or the API did not answer in time.",
   },
 };
+
+export const BODY_IDLE: Refusal = {
+  status: 408,
+  code: "body-idle",
+  message: "The request body did not arrive in time.",
+  close: true,
+};
+
+export const CLIENT_STALLED: Refusal = {
+  status: 408,
+  code: "client-stalled",
+  message: "The answer was not read in time.",
+  close: true,
+};

@@ -4,37 +4,25 @@ import type { Exchange } from "./exchange.ts";
 import type { Link, Refusal } from "./refusal.ts";
 
 /** How long a client that is refused may go on sending, so that it gets to read why. */
-const LINGER_MS = 1_000;
+export const LINGER_MS = 1_000;
 
 /** The only writer of error answers. JSON, or a page for a browser; the request's id in both, so that it can be found. */
 export function respondError(exchange: Exchange, refusal: Refusal): void {
-  const { request, response } = exchange;
   exchange.reason ??= refusal.code;
-  if (response.headersSent || response.destroyed) {
-    response.destroy();
-    return;
-  }
   const page = (exchange.head?.accept ?? "").includes("text/html");
-  const body = Buffer.from(page ? html(refusal, exchange.requestId) : json(refusal, exchange.requestId));
-  const close = refusal.close === true || !request.complete;
-  response.writeHead(refusal.status, errorHeaders(refusal, exchange.requestId, page, body.length, close));
-  if (request.method !== "HEAD") exchange.bytesSent += body.length;
-  if (!close || request.complete) response.end(body);
-  else endLingering(exchange, body);
+  const text = page ? html(refusal, exchange.requestId) : json(refusal, exchange.requestId);
+  exchange.respond({
+    status: refusal.status,
+    lines: errorLines(refusal, exchange.requestId, page),
+    body: Buffer.from(text),
+    close: refusal.close === true,
+  });
 }
 
-function errorHeaders(
-  refusal: Refusal,
-  requestId: string,
-  page: boolean,
-  bytes: number,
-  close: boolean,
-): string[] {
-  const headers = [
+function errorLines(refusal: Refusal, requestId: string, page: boolean): string[] {
+  const lines = [
     "Content-Type",
     page ? "text/html; charset=utf-8" : "application/json; charset=utf-8",
-    "Content-Length",
-    String(bytes),
     "Cache-Control",
     "no-store",
     "X-Content-Type-Options",
@@ -42,27 +30,11 @@ function errorHeaders(
     "X-Request-Id",
     requestId,
   ];
-  if (page) headers.push("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'");
-  if (refusal.retryAfterS !== undefined) headers.push("Retry-After", String(refusal.retryAfterS));
-  if (refusal.status === 401) headers.push("WWW-Authenticate", 'Bearer realm="openfaas-cloud"');
-  if (refusal.status === 405) headers.push("Allow", "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
-  if (close) headers.push("Connection", "close");
-  return headers;
-}
-
-/**
- * Closing on a client that is still sending resets the connection, and the answer may be lost with it. So the answer goes
- * out whole, and the connection closes when the client has finished or has had its time.
- */
-function endLingering({ request, response }: Exchange, body: Buffer): void {
-  if (request.method === "HEAD") response.flushHeaders();
-  else response.write(body);
-  const end = (): void => {
-    clearTimeout(timer);
-    response.end();
-  };
-  const timer = setTimeout(end, LINGER_MS);
-  request.once("end", end).once("error", end).once("close", end).resume();
+  if (page) lines.push("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'");
+  if (refusal.retryAfterS !== undefined) lines.push("Retry-After", String(refusal.retryAfterS));
+  if (refusal.status === 401) lines.push("WWW-Authenticate", 'Bearer realm="openfaas-cloud"');
+  if (refusal.status === 405) lines.push("Allow", "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
+  return lines;
 }
 
 /**

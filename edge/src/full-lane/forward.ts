@@ -1,39 +1,17 @@
 import type { Duplex } from "node:stream";
 import type { Dispatcher } from "undici";
-import { bodyTooLarge } from "./admit.ts";
-import type { Domains } from "./config.ts";
-import type { DeadlineClock, Timed } from "./deadline-clock.ts";
-import type { Exchange } from "./exchange.ts";
-import { responseHeaders, trailers } from "./headers.ts";
-import type { Failures, Refusal } from "./refusal.ts";
+import { bodyTooLarge } from "../admit.ts";
+import type { DeadlineClock, Timed } from "../deadline-clock.ts";
+import type { Forwarding, Outcome } from "../forwarding.ts";
+import { responseHeaders, trailers } from "../headers.ts";
+import type { Refusal } from "../refusal.ts";
+import { BODY_IDLE, CLIENT_STALLED } from "../refusal-texts.ts";
+import { noteFailure, pickReplica, type Replica } from "../upstreams.ts";
+import type { FullExchange } from "./full-exchange.ts";
 import { BodyTooLarge, ClientGone, RequestBody } from "./request-body.ts";
-import { noteFailure, pickReplica, type Replica } from "./upstreams.ts";
 
-/** A request that may go upstream, and by which bounds. */
-export interface Forwarding {
-  readonly exchange: Exchange;
-  /** Asked again before a second attempt, since the table may have moved on. */
-  readonly replicas: () => readonly Replica[];
-  readonly path: string;
-  readonly headers: string[];
-  readonly hasBody: boolean;
-  readonly maxBodyBytes: number;
-  /** How long the client may keep us waiting for the next piece of its body. */
-  readonly bodyIdleMs: number;
-  /** How long the client may leave us with what it has not read. */
-  readonly writeIdleMs: number;
-  /** How long the upstream may keep us waiting: for room for the body, and for its answer when the body was sent. */
-  readonly firstByteMs: number;
-  /** The whole, from the request's first byte to the answer's last. */
-  readonly totalMs: number | null;
-  /** Set where a function answers, which is trusted with less than the control plane. */
-  readonly domains: Domains | undefined;
-  /** Lines added to every answer. */
-  readonly responseLines: readonly string[];
-  readonly failures: Failures;
-  /** Takes over both connections after a 101; its presence asks the upstream to upgrade. */
-  readonly onUpgraded?: (upgraded: Upgraded) => void;
-}
+/** Takes over both connections after a 101. */
+export type OnUpgraded = (upgraded: Upgraded) => void;
 
 export interface Upgraded {
   readonly socket: Duplex;
@@ -47,30 +25,10 @@ export interface ForwardParts {
   readonly onEjection: () => void;
 }
 
-/** What became of it: `refused` still needs an answer; everything else is over. */
-export type Outcome =
-  | { readonly kind: "answered" }
-  | { readonly kind: "refused"; readonly refusal: Refusal }
-  /** The connection to the client was cut, since the answer could not be finished honestly. */
-  | { readonly kind: "cut" }
-  | { readonly kind: "client-gone" };
-
 /** What stands before a function that is down says so in these words; they count like a connection that failed. */
 const GATEWAY_FAILURES = new Set([502, 503, 504]);
 const IDEMPOTENT = new Set(["GET", "HEAD", "OPTIONS", "PUT", "DELETE"]);
 
-const BODY_IDLE: Refusal = {
-  status: 408,
-  code: "body-idle",
-  message: "The request body did not arrive in time.",
-  close: true,
-};
-const CLIENT_STALLED: Refusal = {
-  status: 408,
-  code: "client-stalled",
-  message: "The answer was not read in time.",
-  close: true,
-};
 const NOT_FORWARDABLE: Refusal = {
   status: 400,
   code: "header-invalid",
@@ -78,16 +36,24 @@ const NOT_FORWARDABLE: Refusal = {
 };
 
 /** Sends a request upstream and its answer back, both as streams. Settles when the client has the whole answer, or will not. */
-export function forward(forwarding: Forwarding, parts: ForwardParts): Promise<Outcome> {
+export function forward(
+  exchange: FullExchange,
+  forwarding: Forwarding,
+  parts: ForwardParts,
+  onUpgraded: OnUpgraded | undefined,
+): Promise<Outcome> {
   const { promise, resolve } = Promise.withResolvers<Outcome>();
-  new Transfer(forwarding, parts, resolve).begin();
+  new Transfer(exchange, forwarding, parts, onUpgraded, resolve).begin();
   return promise;
 }
 
 /** One request's way through at most two attempts. */
 class Transfer implements Timed {
+  readonly #exchange: FullExchange;
   readonly #forwarding: Forwarding;
   readonly #parts: ForwardParts;
+  /** Its presence asks the upstream to upgrade. */
+  readonly #onUpgraded: OnUpgraded | undefined;
   readonly #settle: (outcome: Outcome) => void;
   readonly #body: RequestBody | undefined;
   readonly #begunMs = performance.now();
@@ -101,26 +67,35 @@ class Transfer implements Timed {
   /** Since when the client leaves us with what it has not read. */
   #unreadSinceMs: number | undefined;
 
-  constructor(forwarding: Forwarding, parts: ForwardParts, settle: (outcome: Outcome) => void) {
+  constructor(
+    exchange: FullExchange,
+    forwarding: Forwarding,
+    parts: ForwardParts,
+    onUpgraded: OnUpgraded | undefined,
+    settle: (outcome: Outcome) => void,
+  ) {
+    this.#exchange = exchange;
     this.#forwarding = forwarding;
     this.#parts = parts;
+    this.#onUpgraded = onUpgraded;
     this.#settle = settle;
-    const { exchange, hasBody, maxBodyBytes, totalMs } = forwarding;
-    this.#body = hasBody ? new RequestBody(exchange.request, maxBodyBytes) : undefined;
+    const { hasBody, maxBodyBytes, totalMs } = forwarding;
+    this.#body = hasBody ? new RequestBody(exchange, maxBodyBytes) : undefined;
     this.#totalDeadlineMs = totalMs === null ? Number.POSITIVE_INFINITY : exchange.startedMs + totalMs;
     // An error of the body reaches us through the attempt; one that nobody asks about any more is of no interest.
     this.#body?.on("error", () => this.#onBodyError());
   }
 
   begin(): void {
-    const { response } = this.#forwarding.exchange;
+    const { response } = this.#exchange;
     response.on("close", this.#onClose).on("drain", this.#onDrain);
     this.#parts.clock.watch(this);
     this.#try(undefined);
   }
 
   check(nowMs: number): void {
-    const { exchange, bodyIdleMs, writeIdleMs, failures } = this.#forwarding;
+    const { bodyIdleMs, writeIdleMs, failures } = this.#forwarding;
+    const exchange = this.#exchange;
     // Without a socket it is an earlier answer on the connection that is not read, and not this one.
     if (this.#unreadSinceMs !== undefined && exchange.response.socket === null) this.#unreadSinceMs = nowMs;
     if (isPast(this.#body?.clientSinceMs, bodyIdleMs, nowMs)) this.#fail(BODY_IDLE);
@@ -144,12 +119,13 @@ class Transfer implements Timed {
   #isUpstreamsFault(nowMs: number): boolean {
     if (this.#answerBegun || this.#body?.whole === false) return false;
     if (this.#isAnswerLate(nowMs)) return true;
-    const { startedMs } = this.#forwarding.exchange;
+    const { startedMs } = this.#exchange;
     return isPast(this.#upstreamSinceMs, (nowMs - startedMs) / 2, nowMs);
   }
 
   #try(failed: Replica | undefined): void {
-    const { exchange, path, headers, onUpgraded } = this.#forwarding;
+    const { path, headers } = this.#forwarding;
+    const exchange = this.#exchange;
     const replica = pickReplica(this.#forwarding.replicas(), failed);
     if (replica === undefined) {
       this.#fail(this.#forwarding.failures.absent);
@@ -160,11 +136,11 @@ class Transfer implements Timed {
     replica.inFlight += 1;
     replica.dispatch(
       {
-        method: exchange.request.method ?? "GET",
+        method: exchange.method,
         path,
         headers,
         body: this.#body ?? null,
-        upgrade: onUpgraded === undefined ? null : "websocket",
+        upgrade: this.#onUpgraded === undefined ? null : "websocket",
       },
       this.#attempt,
     );
@@ -172,7 +148,8 @@ class Transfer implements Timed {
 
   /** The head of the answer. Whatever is wrong with it is found before a byte goes to the client. */
   answer(attempt: Attempt, status: number, raw: readonly string[], statusText: string | undefined): void {
-    const { exchange, domains, responseLines } = this.#forwarding;
+    const { domains, responseLines } = this.#forwarding;
+    const exchange = this.#exchange;
     const head = status > 599 ? undefined : responseHeaders(raw, domains);
     if (head === undefined) {
       this.#countFailure(attempt.replica);
@@ -198,7 +175,7 @@ class Transfer implements Timed {
   }
 
   data(attempt: Attempt, chunk: Buffer): void {
-    const { exchange } = this.#forwarding;
+    const exchange = this.#exchange;
     this.#bodyBytesSeen = true;
     exchange.bytesSent += chunk.length;
     if (exchange.response.write(chunk)) return;
@@ -207,7 +184,7 @@ class Transfer implements Timed {
   }
 
   end(attempt: Attempt, rawTrailers: readonly string[]): void {
-    const { response } = this.#forwarding.exchange;
+    const { response } = this.#exchange;
     this.#upstreamDone = true;
     this.#release(attempt);
     const kept = trailers(rawTrailers);
@@ -219,7 +196,7 @@ class Transfer implements Timed {
   upgraded(attempt: Attempt, raw: readonly string[], socket: Duplex): void {
     this.#release(attempt);
     const head = responseHeaders(raw, this.#forwarding.domains);
-    const { onUpgraded } = this.#forwarding;
+    const onUpgraded = this.#onUpgraded;
     if (head === undefined || onUpgraded === undefined) {
       socket.destroy();
       this.#fail(this.#forwarding.failures.broken);
@@ -262,10 +239,9 @@ class Transfer implements Timed {
 
   /** Once, and only where it cannot be executed twice: nothing was sent, or sending it again is the same as sending it once. */
   #mayRetry(attempt: Attempt): boolean {
-    if (this.#retried || this.#forwarding.onUpgraded !== undefined) return false;
+    if (this.#retried || this.#onUpgraded !== undefined) return false;
     if (!attempt.sent) return this.#body === undefined || (!this.#body.begun && !this.#body.destroyed);
-    const method = this.#forwarding.exchange.request.method ?? "";
-    return IDEMPOTENT.has(method) && this.#body === undefined && !attempt.answered;
+    return IDEMPOTENT.has(this.#exchange.method) && this.#body === undefined && !attempt.answered;
   }
 
   #countFailure(replica: Replica | undefined): void {
@@ -275,7 +251,7 @@ class Transfer implements Timed {
   /** Over without the upstream's answer, or with a piece of it: then the client must not take the piece for the whole. */
   #fail(refusal: Refusal): void {
     if (this.#settled) return;
-    const { exchange } = this.#forwarding;
+    const exchange = this.#exchange;
     const begun = this.#answerBegun && exchange.response.headersSent;
     if (begun) exchange.reason = refusal.code;
     this.#finish(begun ? { kind: "cut" } : { kind: "refused", refusal });
@@ -286,7 +262,7 @@ class Transfer implements Timed {
     if (this.#settled) return;
     this.#settled = true;
     this.#parts.clock.forget(this);
-    const { response } = this.#forwarding.exchange;
+    const { response } = this.#exchange;
     response.off("close", this.#onClose).off("drain", this.#onDrain);
     if (!this.#upstreamDone) this.#attempt?.abort();
     this.#body?.destroy();
@@ -306,7 +282,7 @@ class Transfer implements Timed {
   }
 
   readonly #onClose = (): void => {
-    const { response } = this.#forwarding.exchange;
+    const { response } = this.#exchange;
     const whole = this.#upstreamDone && response.writableFinished;
     this.#finish(whole ? { kind: "answered" } : { kind: "client-gone" });
   };

@@ -1,5 +1,6 @@
 import type { IncomingMessage } from "node:http";
 import { Readable } from "node:stream";
+import type { FullExchange } from "./full-exchange.ts";
 
 /** How long a client may go on sending a body that nobody reads any more, before its connection is closed. */
 const DISCARD_MS = 5_000;
@@ -13,17 +14,19 @@ export class ClientGone extends Error {}
  * than the upstream takes.
  */
 export class RequestBody extends Readable {
+  readonly #exchange: FullExchange;
   readonly #request: IncomingMessage;
   readonly #maxBytes: number;
-  #received = 0;
   #over = false;
   /** Since when the client keeps us waiting; `undefined` while the upstream does. */
   clientSinceMs: number | undefined;
   /** Since when the upstream keeps us waiting: for room while the body is under way, for its answer when it was sent. */
   upstreamSinceMs: number | undefined = performance.now();
 
-  constructor(request: IncomingMessage, maxBytes: number) {
+  constructor(exchange: FullExchange, maxBytes: number) {
     super({ highWaterMark: 64 * 1024 });
+    const { request } = exchange;
+    this.#exchange = exchange;
     this.#request = request;
     this.#maxBytes = maxBytes;
     request
@@ -37,7 +40,7 @@ export class RequestBody extends Readable {
 
   /** Whether a byte of it has been taken: then it cannot be sent a second time. */
   get begun(): boolean {
-    return this.#received > 0 || this.#over;
+    return this.#exchange.bytesReceived > 0 || this.#over;
   }
 
   /** Whether all of it has come from the client. */
@@ -70,8 +73,8 @@ export class RequestBody extends Readable {
   }
 
   readonly #onData = (chunk: Buffer): void => {
-    this.#received += chunk.length;
-    if (this.#received > this.#maxBytes) {
+    this.#exchange.bytesReceived += chunk.length;
+    if (this.#exchange.bytesReceived > this.#maxBytes) {
       this.destroy(new BodyTooLarge());
       return;
     }

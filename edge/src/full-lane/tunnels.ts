@@ -1,8 +1,8 @@
 import type { Route } from "@openfaas-cloud/shared/route.ts";
-import type { Session } from "./authenticate.ts";
-import type { DeadlineClock, Timed } from "./deadline-clock.ts";
-import type { Exchange } from "./exchange.ts";
+import type { Session } from "../authenticate.ts";
+import type { DeadlineClock, Timed } from "../deadline-clock.ts";
 import type { Upgraded } from "./forward.ts";
+import type { FullExchange } from "./full-exchange.ts";
 
 const KEEP_ALIVE_PROBE_MS = 60_000;
 const LOOK_EVERY_MS = 1_000;
@@ -55,7 +55,7 @@ export class Tunnels implements Timed, Disposable {
    * Joins two connections after a 101, byte for byte, until either side ends, the replica goes away or the pass is good no
    * more. Settles then.
    */
-  async open(exchange: Exchange, upgraded: Upgraded): Promise<void> {
+  async open(exchange: FullExchange, upgraded: Upgraded): Promise<void> {
     const client = exchange.request.socket;
     const { socket: upstream, replica, lines } = upgraded;
     const early = exchange.early?.take();

@@ -1,0 +1,103 @@
+import type { IncomingMessage, ServerResponse } from "node:http";
+import { type Client, Exchange, type OwnAnswer } from "../exchange.ts";
+import type { Forwarding, Outcome } from "../forwarding.ts";
+import { LINGER_MS } from "../respond-error.ts";
+import type { EarlyBytes } from "./early-bytes.ts";
+import { type ForwardParts, forward, type OnUpgraded, type Upgraded } from "./forward.ts";
+
+export interface FullExchangeParts extends ForwardParts {
+  /** Turns an upgraded exchange into a tunnel; settles when the tunnel has ended. */
+  readonly openTunnel: (exchange: FullExchange, upgraded: Upgraded) => Promise<void>;
+  /** The exchange is over, as far as anybody but its tunnel is concerned. */
+  readonly onUpgraded: (exchange: FullExchange) => void;
+}
+
+export interface Arrival {
+  readonly request: IncomingMessage;
+  readonly response: ServerResponse;
+  /** What comes after the head of an upgrade request; its presence means that this is one. */
+  readonly early?: EarlyBytes;
+  /** The client waits for a `100 Continue` before it sends the body. */
+  readonly expectsContinue?: boolean;
+}
+
+/** A request that node:http has read. */
+export class FullExchange extends Exchange {
+  readonly lane = "full";
+  readonly request: IncomingMessage;
+  readonly response: ServerResponse;
+  readonly early: EarlyBytes | undefined;
+  readonly #expectsContinue: boolean;
+  readonly #parts: FullExchangeParts;
+  /** The answer was a 101, and the connection is a tunnel now. */
+  upgraded = false;
+
+  constructor(arrival: Arrival, client: Client, requestId: string, parts: FullExchangeParts) {
+    const { request, response, early, expectsContinue } = arrival;
+    const { method = "", url = "", httpVersion, rawHeaders } = request;
+    super({ method, rawTarget: url, httpVersion, rawHeaders }, client, requestId);
+    this.request = request;
+    this.response = response;
+    this.early = early;
+    this.#expectsContinue = expectsContinue ?? false;
+    this.#parts = parts;
+  }
+
+  get status(): number {
+    if (this.upgraded) return 101;
+    return this.response.headersSent ? this.response.statusCode : 499;
+  }
+
+  get answered(): boolean {
+    return this.upgraded || this.response.writableFinished;
+  }
+
+  respond({ status, lines, body, close }: OwnAnswer): void {
+    const { request, response } = this;
+    if (response.headersSent || response.destroyed) {
+      response.destroy();
+      return;
+    }
+    this.#endAfterUpgradeAsked();
+    const last = close || !request.complete;
+    const framing = ["Content-Length", String(body.length), ...(last ? ["Connection", "close"] : [])];
+    response.writeHead(status, [...lines, ...framing]);
+    if (this.method !== "HEAD") this.bytesSent += body.length;
+    if (request.complete) response.end(body);
+    else this.#endLingering(body);
+  }
+
+  async forward(forwarding: Forwarding): Promise<Outcome> {
+    this.#endAfterUpgradeAsked();
+    if (this.#expectsContinue) this.response.writeContinue();
+    let tunnel: Promise<void> | undefined;
+    const onUpgraded: OnUpgraded = (upgraded) => {
+      tunnel = this.#parts.openTunnel(this, upgraded);
+      this.#parts.onUpgraded(this);
+    };
+    const outcome = await forward(this, forwarding, this.#parts, this.early && onUpgraded);
+    await tunnel;
+    return outcome;
+  }
+
+  /** After a request that asked for an upgrade and got none, Node parses nothing further on the connection. */
+  #endAfterUpgradeAsked(): void {
+    if (this.head?.asksUpgrade === true && this.early === undefined) this.response.shouldKeepAlive = false;
+  }
+
+  /**
+   * Closing on a client that is still sending resets the connection, and the answer may be lost with it. So the answer goes
+   * out whole, and the connection closes when the client has finished or has had its time.
+   */
+  #endLingering(body: Buffer): void {
+    const { request, response } = this;
+    if (this.method === "HEAD") response.flushHeaders();
+    else response.write(body);
+    const end = (): void => {
+      clearTimeout(timer);
+      response.end();
+    };
+    const timer = setTimeout(end, LINGER_MS);
+    request.once("end", end).once("error", end).once("close", end).resume();
+  }
+}

@@ -1,0 +1,112 @@
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
+import type { Socket } from "node:net";
+import type { Duplex } from "node:stream";
+import type { Clients } from "../clients.ts";
+import { handleRequest, type RequestParts } from "../handle-request.ts";
+import { record } from "../record.ts";
+import { respondToBrokenClient } from "../respond-error.ts";
+import { EarlyBytes } from "./early-bytes.ts";
+import type { ForwardParts } from "./forward.ts";
+import { type Arrival, FullExchange, type FullExchangeParts } from "./full-exchange.ts";
+import type { Tunnels } from "./tunnels.ts";
+import { isWebSocketUpgrade, responseOn } from "./upgrade.ts";
+
+const KEEP_ALIVE_IDLE_MS = 60_000;
+/** How late a head that is late may be noticed, at most. */
+const CONNECTIONS_SCAN_MS = 500;
+const MAX_HEADER_BYTES = 16 * 1024;
+
+export interface FullLaneParts extends RequestParts, ForwardParts {
+  readonly clients: Clients;
+  readonly tunnels: Tunnels;
+  /** For the whole of a request's head. */
+  readonly headersMs: number;
+}
+
+/**
+ * Serves whatever HTTP/1 has, on node:http and undici. Its server listens for all clients; `accept` takes one connection, from
+ * its first byte on or from where another lane left it.
+ */
+export class FullLane {
+  readonly server: Server;
+  readonly #parts: FullLaneParts;
+  readonly #exchangeParts: FullExchangeParts;
+  readonly #serveConnection: (socket: Socket) => void;
+
+  constructor(parts: FullLaneParts) {
+    this.#parts = parts;
+    this.#exchangeParts = {
+      ...parts,
+      openTunnel: (exchange, upgraded) => parts.tunnels.open(exchange, upgraded),
+      onUpgraded: (exchange) => record(exchange, parts),
+    };
+    this.server = this.#createServer();
+    // Node's own listener for connections, called by us and not by the event: who serves a connection is decided before.
+    const [listener] = this.server.listeners("connection") as ((this: Server, socket: Socket) => void)[];
+    if (listener === undefined) throw new Error("node:http serves no connections");
+    this.server.removeAllListeners("connection");
+    this.#serveConnection = (socket) => listener.call(this.server, socket);
+  }
+
+  accept(socket: Socket): void {
+    this.#serveConnection(socket);
+  }
+
+  #begin(arrival: Arrival): void {
+    const { clients } = this.#parts;
+    const { request, response } = arrival;
+    const client = clients.clientOf(request.socket);
+    const exchange = new FullExchange(arrival, client, clients.newRequestId(), this.#exchangeParts);
+    clients.begun(exchange);
+    if (clients.draining) response.shouldKeepAlive = false;
+    // Both can fail after we are done with them; who cares is told by 'close'.
+    response.on("error", ignore);
+    response.once("close", () => {
+      record(exchange, this.#parts);
+      clients.over(exchange);
+    });
+    void handleRequest(exchange, this.#parts).then(() => {
+      if (exchange.upgraded) clients.over(exchange);
+    });
+  }
+
+  #createServer(): Server {
+    const server = createServer({
+      headersTimeout: this.#parts.headersMs,
+      // Bodies are bounded by the deadline clock, per route.
+      requestTimeout: 0,
+      keepAliveTimeout: KEEP_ALIVE_IDLE_MS,
+      connectionsCheckingInterval: CONNECTIONS_SCAN_MS,
+      maxHeaderSize: MAX_HEADER_BYTES,
+      // A missing Host is refused in target.ts, in our words.
+      requireHostHeader: false,
+      insecureHTTPParser: false,
+      noDelay: true,
+      shouldUpgradeCallback: isWebSocketUpgrade,
+    });
+    const begin = (request: IncomingMessage, response: ServerResponse): void =>
+      this.#begin({ request, response });
+    server.on("request", begin);
+    server.on("checkExpectation", begin);
+    server.on("checkContinue", (request, response) =>
+      this.#begin({ request, response, expectsContinue: true }),
+    );
+    server.on("upgrade", (request, socket: Duplex, head) => {
+      socket.on("error", ignore);
+      this.#begin({ request, response: responseOn(socket, request), early: new EarlyBytes(socket, head) });
+    });
+    server.on("connect", (request, socket: Duplex) => {
+      socket.on("error", ignore);
+      this.#begin({ request, response: responseOn(socket, request) });
+    });
+    server.on("clientError", (error, socket) => {
+      if (respondToBrokenClient(socket, error))
+        this.#parts.metrics.refused.inc({ reason: "request-invalid" });
+    });
+    return server;
+  }
+}
+
+function ignore(): void {
+  // Said to whoever listens for 'close'.
+}
