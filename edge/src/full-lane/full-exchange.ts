@@ -2,10 +2,11 @@ import type { IncomingMessage, ServerResponse } from "node:http";
 import { type Client, Exchange, type OwnAnswer } from "../exchange.ts";
 import type { Forwarding, Outcome } from "../forwarding.ts";
 import { LINGER_MS } from "../respond-error.ts";
+import type { TransferParts } from "../transfer.ts";
 import type { EarlyBytes } from "./early-bytes.ts";
-import { type ForwardParts, forward, type OnUpgraded, type Upgraded } from "./forward.ts";
+import { forward, type OnUpgraded, type Upgraded } from "./forward.ts";
 
-export interface FullExchangeParts extends ForwardParts {
+export interface FullExchangeParts extends TransferParts {
   /** Turns an upgraded exchange into a tunnel; settles when the tunnel has ended. */
   readonly openTunnel: (exchange: FullExchange, upgraded: Upgraded) => Promise<void>;
   /** The exchange is over, as far as anybody but its tunnel is concerned. */

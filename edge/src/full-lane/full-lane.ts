@@ -5,8 +5,8 @@ import type { Clients } from "../clients.ts";
 import { handleRequest, type RequestParts } from "../handle-request.ts";
 import { record } from "../record.ts";
 import { respondToBrokenClient } from "../respond-error.ts";
+import type { TransferParts } from "../transfer.ts";
 import { EarlyBytes } from "./early-bytes.ts";
-import type { ForwardParts } from "./forward.ts";
 import { type Arrival, FullExchange, type FullExchangeParts } from "./full-exchange.ts";
 import type { Tunnels } from "./tunnels.ts";
 import { isWebSocketUpgrade, responseOn } from "./upgrade.ts";
@@ -16,7 +16,7 @@ const KEEP_ALIVE_IDLE_MS = 60_000;
 const CONNECTIONS_SCAN_MS = 500;
 const MAX_HEADER_BYTES = 16 * 1024;
 
-export interface FullLaneParts extends RequestParts, ForwardParts {
+export interface FullLaneParts extends RequestParts, TransferParts {
   readonly clients: Clients;
   readonly tunnels: Tunnels;
   /** For the whole of a request's head. */
