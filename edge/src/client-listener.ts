@@ -4,6 +4,7 @@ import type { Clients } from "./clients.ts";
 import type { Client } from "./exchange.ts";
 import { FullExchange } from "./full-lane/full-exchange.ts";
 import type { FullLane } from "./full-lane/full-lane.ts";
+import type { PlainLane } from "./plain-lane/plain-lane.ts";
 
 /** What is left of a connection that was told to end. */
 const LAST_WORDS_MS = 500;
@@ -11,17 +12,20 @@ const LAST_WORDS_MS = 500;
 /** Where clients come in: decides which lane serves a connection, and sees them out. */
 export class ClientListener {
   readonly #clients: Clients;
+  readonly #plainLane: PlainLane | undefined;
   readonly #fullLane: FullLane;
 
-  constructor(clients: Clients, fullLane: FullLane) {
+  constructor(clients: Clients, fullLane: FullLane, plainLane: PlainLane | undefined) {
     this.#clients = clients;
+    this.#plainLane = plainLane;
     this.#fullLane = fullLane;
     fullLane.server.on("connection", (socket) => this.accept(socket, "http"));
   }
 
   accept(socket: Socket, scheme: Client["scheme"]): void {
-    this.#clients.connected(socket, scheme);
-    this.#fullLane.accept(socket);
+    const client = this.#clients.connected(socket, scheme);
+    if (this.#plainLane === undefined) this.#fullLane.accept(socket);
+    else this.#plainLane.accept(socket, client);
   }
 
   /** Accepts no more, lets what is under way finish within `drainMs`, and closes every connection. */
@@ -33,6 +37,7 @@ export class ClientListener {
       if (exchange.upgraded) exchange.request.socket.destroy();
       else exchange.response.shouldKeepAlive = false;
     }
+    this.#plainLane?.drain();
     const waited = new AbortController();
     await Promise.race([
       this.#clients.idle,

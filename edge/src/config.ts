@@ -18,6 +18,8 @@ export interface EdgeConfig {
   readonly logLevel: LogLevel;
   readonly drainMs: number;
   readonly timeouts: Timeouts;
+  /** Whether requests of the usual narrow form are served without node:http. */
+  readonly plainLane: boolean;
   /** Requests under way at once on the system host; one more is answered 429. */
   readonly systemMaxConcurrency: number;
 }
@@ -70,6 +72,7 @@ const Environment = z.object({
   EDGE_BODY_IDLE_MS: positiveInteger.default(30_000),
   EDGE_WRITE_IDLE_MS: positiveInteger.default(120_000),
   EDGE_SYSTEM_CONCURRENCY: positiveInteger.default(1_000),
+  EDGE_PLAIN_LANE: z.enum(["on", "off"]).default("on"),
   FUNCTIONS_DOMAIN: domain.default("localhost"),
   SYSTEM_DOMAIN: domain.optional(),
   CONTROL_PLANE_URL: origin,
@@ -96,6 +99,7 @@ export function readConfig(environment: Readonly<Record<string, string | undefin
       bodyIdleMs: given.EDGE_BODY_IDLE_MS,
       writeIdleMs: given.EDGE_WRITE_IDLE_MS,
     },
+    plainLane: given.EDGE_PLAIN_LANE === "on",
     systemMaxConcurrency: given.EDGE_SYSTEM_CONCURRENCY,
   };
 }

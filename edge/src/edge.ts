@@ -1,5 +1,6 @@
 import { randomBytes } from "node:crypto";
 import type { Server } from "node:http";
+import type { Socket } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Route } from "@openfaas-cloud/shared/route.ts";
 import { listenForAdmin } from "./admin.ts";
@@ -14,6 +15,7 @@ import { Records } from "./function-records.ts";
 import { type Listening, listen, listenAt } from "./listen.ts";
 import type { Logger } from "./logger.ts";
 import { Metrics } from "./metrics.ts";
+import { PlainLane } from "./plain-lane/plain-lane.ts";
 import { RouteFiles } from "./route-feed/file.ts";
 import { HttpRouteFeed } from "./route-feed/http.ts";
 import { Receiver, type Touched } from "./route-feed/route-feed.ts";
@@ -117,7 +119,9 @@ export async function startEdge(config: EdgeConfig, logger: Logger): Promise<Edg
     systemLoad: { underWay: 0 },
   };
   const fullLane = new FullLane(parts);
-  const listener = new ClientListener(clients, fullLane);
+  const acceptInFull = (socket: Socket): void => fullLane.accept(socket);
+  const plainLane = config.plainLane ? stack.use(new PlainLane({ ...parts, acceptInFull })) : undefined;
+  const listener = new ClientListener(clients, fullLane, plainLane);
   const admin = stack.use(
     await listenForAdmin({
       host: config.adminHost,

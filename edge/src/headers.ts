@@ -12,7 +12,10 @@ export interface RequestHead {
   /** `undefined` where the body is chunked, or where there is none. */
   readonly contentLength: number | undefined;
   readonly hasBody: boolean;
+  readonly chunked: boolean;
   readonly asksUpgrade: boolean;
+  /** An `Expect` stands in it, whatever it expects. */
+  readonly expects: boolean;
   /** Names that `Connection` declares to be for this hop only, lower case. */
   readonly connectionOptions: readonly string[];
   readonly authorization: string | undefined;
@@ -64,6 +67,7 @@ export function readHead(raw: RawHeaders, httpVersion: string): RequestHead | Re
   let contentLength: number | undefined;
   let chunked = false;
   let asksUpgrade = false;
+  let expects = false;
   const connectionOptions: string[] = [];
   let authorization: string | undefined;
   const cookies: string[] = [];
@@ -97,6 +101,9 @@ export function readHead(raw: RawHeaders, httpVersion: string): RequestHead | Re
       case "upgrade":
         asksUpgrade = true;
         break;
+      case "expect":
+        expects = true;
+        break;
       case "authorization":
         authorization = value;
         break;
@@ -126,7 +133,9 @@ export function readHead(raw: RawHeaders, httpVersion: string): RequestHead | Re
     host,
     contentLength,
     hasBody,
+    chunked,
     asksUpgrade,
+    expects,
     connectionOptions,
     authorization,
     cookies,
@@ -243,6 +252,12 @@ export function cookieValues(cookies: readonly string[], name: string): string[]
 export interface ResponseHead {
   readonly lines: string[];
   readonly contentLength: string | undefined;
+  readonly chunked: boolean;
+  /** `Connection: close`: nothing more may be asked on its connection. */
+  readonly closes: boolean;
+  /** How long the upstream says that it keeps an idle connection, from `Keep-Alive`. */
+  readonly keepAliveS: number | undefined;
+  readonly hasDate: boolean;
 }
 
 /**
@@ -255,11 +270,20 @@ export function responseHeaders(raw: RawHeaders, domains: Domains | undefined): 
   const lines: string[] = [];
   let contentLength: string | undefined;
   let chunked = false;
+  let keepAliveS: number | undefined;
+  let hasDate = false;
   for (let i = 0; i < raw.length; i += 2) {
     const name = raw[i] ?? "";
     const value = raw[i + 1] ?? "";
     const lower = name.toLowerCase();
-    if (lower === "transfer-encoding") chunked = true;
+    if (lower === "transfer-encoding") {
+      // A coding that we do not undo would reach the client without the line that names it.
+      if (chunked || value.toLowerCase() !== "chunked") return undefined;
+      chunked = true;
+    }
+    if (lower === "keep-alive")
+      keepAliveS = Number(/(?:^|[,\s])timeout=(\d{1,5})/i.exec(value)?.[1] ?? Number.NaN);
+    if (lower === "date") hasDate = true;
     if (HOP_BY_HOP.has(lower) || lower === "x-request-id" || lower === "x-call-id") continue;
     if (lower === "content-length") {
       if (contentLength !== undefined || !/^\d{1,15}$/.test(value)) return undefined;
@@ -270,7 +294,8 @@ export function responseHeaders(raw: RawHeaders, domains: Domains | undefined): 
     if (lower === "set-cookie" && domains !== undefined && !mayFunctionSet(value, domains)) continue;
     lines.push(name, value);
   }
-  return chunked && contentLength !== undefined ? undefined : { lines, contentLength };
+  if (chunked && contentLength !== undefined) return undefined;
+  return { lines, contentLength, chunked, closes: options.includes("close"), keepAliveS, hasDate };
 }
 
 function connectionOptionsOf(raw: RawHeaders): string[] {

@@ -91,3 +91,10 @@ export const CLIENT_STALLED: Refusal = {
   message: "The answer was not read in time.",
   close: true,
 };
+
+export const HEAD_LATE: Refusal = {
+  status: 408,
+  code: "request-invalid",
+  message: "The request's head did not arrive in time.",
+  close: true,
+};

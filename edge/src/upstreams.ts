@@ -1,5 +1,7 @@
 import type { Route } from "@openfaas-cloud/shared/route.ts";
 import { type Dispatcher, Pool } from "undici";
+import type { DeadlineClock } from "./deadline-clock.ts";
+import { UpstreamConnections } from "./plain-lane/upstream-connections.ts";
 import type { RouteTable } from "./route-table.ts";
 
 const CONNECT_TIMEOUT_MS = 2_000;
@@ -15,7 +17,9 @@ export class Replica {
   readonly id: string;
   readonly #url: string;
   inFlight = 0;
+  /** The full lane's connections, and the plain lane's. */
   #pool: Pool | undefined;
+  #plain: UpstreamConnections | undefined;
   #closed = false;
   #failuresInARow = 0;
   #ejections = 0;
@@ -46,6 +50,11 @@ export class Replica {
     this.#pool.dispatch(options, handler);
   }
 
+  plainConnections(clock: DeadlineClock, readBuffer: Buffer): UpstreamConnections {
+    this.#plain ??= new UpstreamConnections(this.#url, clock, readBuffer);
+    return this.#plain;
+  }
+
   succeeded(): void {
     this.#failuresInARow = 0;
   }
@@ -74,18 +83,21 @@ export class Replica {
   async close(): Promise<void> {
     this.#closed = true;
     for (const end of this.#tunnels) end();
-    await this.#pool?.close();
+    await Promise.all([this.#pool?.close(), this.#plain?.close()]);
   }
 
   async destroy(): Promise<void> {
     this.#closed = true;
     for (const end of this.#tunnels) end();
+    this.#plain?.destroy();
     await this.#pool?.destroy();
   }
 }
 
 /** The less loaded of two taken at random, among the healthy; among all when none is healthy. */
 export function pickReplica(replicas: readonly Replica[], except?: Replica): Replica | undefined {
+  const [only] = replicas;
+  if (replicas.length === 1 && only?.closed === false) return only;
   const nowMs = performance.now();
   const open = replicas.filter((replica) => !replica.closed);
   const healthy = open.filter((replica) => !replica.isEjected(nowMs));

@@ -47,6 +47,7 @@ export async function testEdge(
       logLevel: "silent",
       drainMs: 2_000,
       systemMaxConcurrency: 1_000,
+      plainLane: process.env["EDGE_PLAIN_LANE"] !== "off",
       ...more,
       timeouts: { headersMs: 10_000, bodyIdleMs: 30_000, writeIdleMs: 120_000, ...more.timeouts },
     },

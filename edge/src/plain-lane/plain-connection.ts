@@ -1,0 +1,276 @@
+import type { Socket } from "node:net";
+import type { Clients } from "../clients.ts";
+import type { Client } from "../exchange.ts";
+import { handleRequest, type RequestParts } from "../handle-request.ts";
+import { record } from "../record.ts";
+import { HEAD_LATE } from "../refusal-texts.ts";
+import { PlainExchange } from "./plain-exchange.ts";
+import type { PlainTransferParts } from "./plain-transfer.ts";
+import { parseRequestHead } from "./request-head.ts";
+
+export interface PlainConnectionParts extends RequestParts, PlainTransferParts {
+  readonly clients: Clients;
+  readonly headersMs: number;
+  /** Gives a connection to the full lane, which reads `bytes` first. */
+  readonly handOver: (socket: Socket, bytes: Buffer) => void;
+  readonly onClosed: (connection: PlainConnection) => void;
+}
+
+const HEAD_END = Buffer.from("\r\n\r\n");
+const MAX_HEAD_BYTES = 16 * 1024;
+/** What a client may send ahead while an answer is under way. */
+const MAX_AHEAD_BYTES = 64 * 1024;
+const IDLE_MS = 60_000;
+/** How long a client may go on sending what nobody reads any more, so that it gets to read the answer. */
+const LINGER_MS = 5_000;
+
+type State =
+  /** Before the first byte of a request. */
+  | "idle"
+  /** A head has begun. */
+  | "head"
+  | "busy"
+  /** The last answer is given; what comes is thrown away. */
+  | "lingering";
+
+/** One client's connection, for as long as what comes is of the plain lane's narrow form. */
+export class PlainConnection {
+  readonly #socket: Socket;
+  readonly #client: Client;
+  readonly #parts: PlainConnectionParts;
+  #state: State = "idle";
+  #sinceMs = performance.now();
+  #isFirst = true;
+  /** Read, and not yet used: of a head, or sent ahead. */
+  #held: Buffer | undefined;
+  #exchange: PlainExchange | undefined;
+  /** The part of the body that came with the head. */
+  #firstOfBody: Buffer | undefined;
+  #bodyLeft = 0;
+  #last = false;
+
+  constructor(socket: Socket, client: Client, parts: PlainConnectionParts) {
+    this.#socket = socket;
+    this.#client = client;
+    this.#parts = parts;
+    socket
+      .on("data", this.#onData)
+      .on("end", this.#onEnd)
+      .on("drain", this.#onDrain)
+      .on("error", this.#onError)
+      .on("close", this.#onClose);
+  }
+
+  /** What of the request's body has not come yet, in bytes. */
+  get bodyLeft(): number {
+    return this.#bodyLeft;
+  }
+
+  /** Whether the connection ends with this answer. */
+  get isLast(): boolean {
+    return this.#last || this.#parts.clients.draining;
+  }
+
+  get closed(): boolean {
+    return this.#socket.destroyed;
+  }
+
+  get needsDrain(): boolean {
+    return this.#socket.writableNeedDrain;
+  }
+
+  endAfterAnswer(): void {
+    this.#last = true;
+  }
+
+  writeText(latin1: string): void {
+    this.#socket.write(latin1, "latin1");
+  }
+
+  /** As one, where the socket takes them at once. */
+  writePieces(before: string, data: Buffer, after: string): void {
+    this.#socket.cork();
+    if (before !== "") this.#socket.write(before, "latin1");
+    this.#socket.write(data);
+    if (after !== "") this.#socket.write(after, "latin1");
+    this.#socket.uncork();
+  }
+
+  /** The part of the body that came with the head; `undefined` where there is no body. */
+  takeBody(): Buffer | undefined {
+    const first = this.#firstOfBody;
+    this.#firstOfBody = undefined;
+    return first;
+  }
+
+  pause(): void {
+    this.#socket.pause();
+  }
+
+  resume(): void {
+    this.#socket.resume();
+  }
+
+  destroy(): void {
+    this.#socket.destroy();
+  }
+
+  /** Looked at now and then: nobody may keep a connection that is not used. */
+  check(nowMs: number): void {
+    const waitedMs = nowMs - this.#sinceMs;
+    switch (this.#state) {
+      case "head":
+        if (waitedMs > this.#parts.headersMs) this.#refuseLateHead();
+        break;
+      case "idle":
+        if (waitedMs > (this.#isFirst ? this.#parts.headersMs : IDLE_MS)) this.#socket.destroy();
+        break;
+      case "lingering":
+        if (waitedMs > LINGER_MS) this.#socket.destroy();
+        break;
+      case "busy":
+        break;
+    }
+  }
+
+  /** Ends it where it has nothing under way; else it ends with its answer. */
+  drain(): void {
+    if (this.#state === "idle") this.#socket.destroySoon();
+    else this.#last = true;
+  }
+
+  readonly #onData = (bytes: Buffer): void => {
+    switch (this.#state) {
+      case "idle":
+        this.#begin(bytes);
+        break;
+      case "head":
+        this.#begin(this.#held === undefined ? bytes : Buffer.concat([this.#held, bytes]));
+        break;
+      case "busy":
+        this.#onMore(bytes);
+        break;
+      case "lingering":
+        break;
+    }
+  };
+
+  /** While a request is under way: its body, then what is sent ahead. */
+  #onMore(bytes: Buffer): void {
+    let ahead = bytes;
+    if (this.#bodyLeft > 0) {
+      const mine = bytes.length > this.#bodyLeft ? bytes.subarray(0, this.#bodyLeft) : bytes;
+      this.#bodyLeft -= mine.length;
+      this.#exchange?.transfer?.body(mine);
+      ahead = bytes.subarray(mine.length);
+    }
+    if (ahead.length === 0) return;
+    this.#held = this.#held === undefined ? ahead : Buffer.concat([this.#held, ahead]);
+    if (this.#held.length > MAX_AHEAD_BYTES) this.#socket.pause();
+  }
+
+  #begin(bytes: Buffer): void {
+    const end = bytes.indexOf(HEAD_END);
+    if (end === -1 && bytes.length <= MAX_HEAD_BYTES) {
+      if (this.#state !== "head") this.#enter("head");
+      this.#held = bytes;
+      return;
+    }
+    const bodyAt = end + HEAD_END.length;
+    const request =
+      end === -1 || end > MAX_HEAD_BYTES ? undefined : parseRequestHead(bytes.toString("latin1", 0, bodyAt));
+    if (request === undefined) {
+      this.#handOver(bytes);
+      return;
+    }
+    const { head } = request;
+    const { clients } = this.#parts;
+    const length = head.contentLength ?? 0;
+    const mine = Math.min(length, bytes.length - bodyAt);
+    this.#held = bytes.length > bodyAt + mine ? bytes.subarray(bodyAt + mine) : undefined;
+    this.#firstOfBody = length > 0 ? bytes.subarray(bodyAt, bodyAt + mine) : undefined;
+    this.#bodyLeft = length - mine;
+    this.#isFirst = false;
+    if (head.connectionOptions.includes("close")) this.#last = true;
+    // The rest is read when there is somebody to take it.
+    if (this.#bodyLeft > 0) this.#socket.pause();
+    this.#state = "busy";
+    const exchange = new PlainExchange(request, this.#client, clients.newRequestId(), this, this.#parts);
+    this.#exchange = exchange;
+    clients.begun(exchange);
+    void handleRequest(exchange, this.#parts).then(() => this.#over(exchange));
+  }
+
+  #over(exchange: PlainExchange): void {
+    this.#exchange = undefined;
+    record(exchange, this.#parts);
+    this.#parts.clients.over(exchange);
+    if (this.#socket.destroyed) return;
+    if (this.isLast || this.#bodyLeft > 0) {
+      this.#linger();
+      return;
+    }
+    const ahead = this.#held;
+    this.#held = undefined;
+    this.#enter("idle");
+    if (this.#socket.isPaused()) this.#socket.resume();
+    if (ahead !== undefined) this.#begin(ahead);
+  }
+
+  /**
+   * Closing on a client that is still sending resets the connection, and the answer may be lost with it: so our half ends,
+   * and the other when the client has finished or has had its time.
+   */
+  #linger(): void {
+    this.#held = undefined;
+    this.#enter("lingering");
+    this.#socket.end();
+    this.#socket.resume();
+  }
+
+  #enter(state: State): void {
+    this.#state = state;
+    this.#sinceMs = performance.now();
+  }
+
+  #handOver(bytes: Buffer): void {
+    const socket = this.#socket;
+    socket
+      .off("data", this.#onData)
+      .off("end", this.#onEnd)
+      .off("drain", this.#onDrain)
+      .off("error", this.#onError)
+      .off("close", this.#onClose);
+    this.#parts.onClosed(this);
+    this.#parts.handOver(socket, bytes);
+  }
+
+  #refuseLateHead(): void {
+    this.#parts.metrics.refused.inc({ reason: HEAD_LATE.code });
+    const body = `${JSON.stringify({ error: { code: HEAD_LATE.code, message: HEAD_LATE.message } })}\n`;
+    this.writeText(
+      `HTTP/1.1 408 Request Timeout\r\nContent-Type: application/json; charset=utf-8\r\n` +
+        `Content-Length: ${Buffer.byteLength(body)}\r\nConnection: close\r\n\r\n${body}`,
+    );
+    this.#linger();
+  }
+
+  readonly #onDrain = (): void => {
+    this.#exchange?.transfer?.clientDrained();
+  };
+
+  readonly #onEnd = (): void => {
+    // Who closes its half while it is owed an answer has given it up, as node:http sees it as well.
+    if (this.#state === "lingering") this.#socket.destroySoon();
+    else this.#socket.destroy();
+  };
+
+  readonly #onError = (): void => {
+    this.#socket.destroy();
+  };
+
+  readonly #onClose = (): void => {
+    this.#parts.onClosed(this);
+    this.#exchange?.transfer?.clientGone();
+  };
+}

@@ -1,0 +1,95 @@
+import { type Client, Exchange, type OwnAnswer } from "../exchange.ts";
+import type { Forwarding, Outcome } from "../forwarding.ts";
+import type { PlainConnection } from "./plain-connection.ts";
+import { PlainTransfer, type PlainTransferParts } from "./plain-transfer.ts";
+import type { PlainRequest } from "./request-head.ts";
+
+const REASONS: Readonly<Record<number, string>> = {
+  307: "Temporary Redirect",
+  308: "Permanent Redirect",
+  400: "Bad Request",
+  401: "Unauthorized",
+  403: "Forbidden",
+  404: "Not Found",
+  405: "Method Not Allowed",
+  408: "Request Timeout",
+  413: "Payload Too Large",
+  414: "URI Too Long",
+  429: "Too Many Requests",
+  431: "Request Header Fields Too Large",
+  500: "Internal Server Error",
+  502: "Bad Gateway",
+  503: "Service Unavailable",
+  504: "Gateway Timeout",
+};
+
+/** A request that the plain lane has read. */
+export class PlainExchange extends Exchange {
+  readonly lane = "plain";
+  readonly connection: PlainConnection;
+  readonly #parts: PlainTransferParts;
+  #status: number | undefined;
+  #answered = false;
+  #transfer: PlainTransfer | undefined;
+
+  constructor(
+    request: PlainRequest,
+    client: Client,
+    requestId: string,
+    connection: PlainConnection,
+    parts: PlainTransferParts,
+  ) {
+    super(request, client, requestId);
+    this.head = request.head;
+    this.connection = connection;
+    this.#parts = parts;
+  }
+
+  get status(): number {
+    return this.#status ?? 499;
+  }
+
+  get answered(): boolean {
+    return this.#answered;
+  }
+
+  get transfer(): PlainTransfer | undefined {
+    return this.#transfer;
+  }
+
+  respond({ status, lines, body, close }: OwnAnswer): void {
+    if (this.#status !== undefined || this.connection.closed) {
+      this.connection.destroy();
+      return;
+    }
+    const { connection } = this;
+    if (close) connection.endAfterAnswer();
+    let text = this.answerLine(status, REASONS[status] ?? "");
+    for (let i = 0; i < lines.length; i += 2) text += `${lines[i]}: ${lines[i + 1]}\r\n`;
+    text += `Content-Length: ${body.length}\r\n\r\n`;
+    if (this.method !== "HEAD") {
+      text += body.toString("latin1");
+      this.bytesSent += body.length;
+    }
+    connection.writeText(text);
+    this.#answered = true;
+  }
+
+  forward(forwarding: Forwarding): Promise<Outcome> {
+    const { promise, resolve } = Promise.withResolvers<Outcome>();
+    this.#transfer = new PlainTransfer(this, forwarding, this.#parts, (outcome) => {
+      this.#transfer = undefined;
+      this.#answered = outcome.kind === "answered";
+      resolve(outcome);
+    });
+    this.#transfer.begin();
+    return promise;
+  }
+
+  /** The beginning of an answer: its first line, and those about the connection and the time. */
+  answerLine(status: number, reason: string): string {
+    this.#status = status;
+    const { isLast } = this.connection;
+    return `HTTP/1.1 ${status} ${reason}\r\n${isLast ? "Connection: close\r\n" : ""}`;
+  }
+}

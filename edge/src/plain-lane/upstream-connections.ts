@@ -1,0 +1,232 @@
+import { connect, type Socket } from "node:net";
+import { connect as connectTls } from "node:tls";
+import type { DeadlineClock, Timed } from "../deadline-clock.ts";
+
+const CONNECT_TIMEOUT_MS = 2_000;
+/** Node's servers close an idle connection after 5 s and say so only sometimes. */
+const IDLE_MS = 4_000;
+const LONGEST_IDLE_MS = 60_000;
+/** Given up so long before the upstream would, so that no request meets a connection that is being closed. */
+const IDLE_MARGIN_MS = 1_000;
+
+/** Who has a connection, and hears of what happens on it. */
+export interface Holder {
+  onConnected(): void;
+  /** `bytes` are good until this returns. */
+  onBytes(bytes: Buffer): void;
+  onDrain(): void;
+  /** Nothing more will come; `connected` tells whether anything can have been sent. */
+  onClosed(connected: boolean): void;
+}
+
+type OpenSocket = (onBytes: (bytes: Buffer) => void, onConnected: () => void) => Socket;
+
+/** A connection to one replica, for one request at a time. */
+export class UpstreamConnection {
+  readonly #socket: Socket;
+  readonly #connections: UpstreamConnections;
+  readonly #startedMs = performance.now();
+  #connected = false;
+  #closed = false;
+  #holder: Holder | undefined;
+  idleUntilMs = 0;
+
+  constructor(connections: UpstreamConnections, open: OpenSocket, holder: Holder) {
+    this.#connections = connections;
+    this.#holder = holder;
+    const closed = (): void => this.fail();
+    this.#socket = open(
+      (bytes) => this.#onBytes(bytes),
+      () => this.#onConnected(),
+    )
+      .on("drain", () => this.#holder?.onDrain())
+      .on("end", closed)
+      .on("error", closed)
+      .on("close", closed);
+  }
+
+  get connected(): boolean {
+    return this.#connected;
+  }
+
+  get closed(): boolean {
+    return this.#closed;
+  }
+
+  isLate(nowMs: number): boolean {
+    return !this.#connected && nowMs - this.#startedMs > CONNECT_TIMEOUT_MS;
+  }
+
+  lease(holder: Holder): void {
+    this.#holder = holder;
+  }
+
+  /** @returns whether there is room for more; where not, the holder hears of it when there is */
+  writeText(latin1: string): boolean {
+    return this.#socket.write(latin1, "latin1");
+  }
+
+  write(bytes: Buffer): boolean {
+    return this.#socket.write(bytes);
+  }
+
+  /** Holds both back until `uncork`, so that they leave as one. */
+  cork(): void {
+    this.#socket.cork();
+  }
+
+  uncork(): void {
+    this.#socket.uncork();
+  }
+
+  pause(): void {
+    this.#socket.pause();
+  }
+
+  resume(): void {
+    this.#socket.resume();
+  }
+
+  /** The holder is done and the connection is as good as new. */
+  giveBack(keepAliveS: number | undefined): void {
+    this.#holder = undefined;
+    this.#connections.giveBack(this, keepAliveS);
+  }
+
+  destroy(): void {
+    this.#holder = undefined;
+    this.fail();
+  }
+
+  #onConnected(): void {
+    this.#connected = true;
+    this.#connections.connected(this);
+    this.#holder?.onConnected();
+  }
+
+  #onBytes(bytes: Buffer): void {
+    // What comes without having been asked for makes everything that would come after it doubtful.
+    if (this.#holder === undefined) this.destroy();
+    else this.#holder.onBytes(bytes);
+  }
+
+  /** Closes it, and tells the holder. */
+  fail(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    const holder = this.#holder;
+    this.#holder = undefined;
+    this.#socket.destroy();
+    this.#connections.forget(this);
+    holder?.onClosed(this.#connected);
+  }
+}
+
+/**
+ * The connections of the plain lane to one replica. Idle ones wait for the next request, the last used first.
+ *
+ * `readBuffer` is where all of them read into, one after the other: who is told of bytes copies what it keeps. A buffer for
+ * each read would cost more than the rest of the reading.
+ */
+export class UpstreamConnections implements Timed {
+  readonly #open: OpenSocket;
+  readonly #clock: DeadlineClock;
+  readonly #all = new Set<UpstreamConnection>();
+  readonly #connecting = new Set<UpstreamConnection>();
+  readonly #idle: UpstreamConnection[] = [];
+  #closing = false;
+  readonly #allClosed = Promise.withResolvers<void>();
+
+  constructor(origin: string, clock: DeadlineClock, readBuffer: Buffer) {
+    this.#open = opener(new URL(origin), readBuffer);
+    this.#clock = clock;
+  }
+
+  get open(): number {
+    return this.#all.size;
+  }
+
+  /** A connection for this holder: an idle one, or one that is being made. */
+  lease(holder: Holder): UpstreamConnection {
+    const nowMs = performance.now();
+    for (let idle = this.#idle.pop(); idle !== undefined; idle = this.#idle.pop()) {
+      if (!idle.closed && idle.idleUntilMs > nowMs) {
+        idle.lease(holder);
+        return idle;
+      }
+      idle.destroy();
+    }
+    const made = new UpstreamConnection(this, this.#open, holder);
+    if (this.#all.size === 0) this.#clock.watch(this);
+    this.#all.add(made);
+    this.#connecting.add(made);
+    return made;
+  }
+
+  connected(connection: UpstreamConnection): void {
+    this.#connecting.delete(connection);
+  }
+
+  giveBack(connection: UpstreamConnection, keepAliveS: number | undefined): void {
+    const allowedMs = keepAliveS === undefined ? IDLE_MS : keepAliveS * 1_000 - IDLE_MARGIN_MS;
+    if (this.#closing || allowedMs <= 0) {
+      connection.destroy();
+      return;
+    }
+    connection.idleUntilMs = performance.now() + Math.min(allowedMs, LONGEST_IDLE_MS);
+    this.#idle.push(connection);
+  }
+
+  forget(connection: UpstreamConnection): void {
+    this.#all.delete(connection);
+    this.#connecting.delete(connection);
+    const at = this.#idle.indexOf(connection);
+    if (at !== -1) this.#idle.splice(at, 1);
+    if (this.#all.size > 0) return;
+    this.#clock.forget(this);
+    if (this.#closing) this.#allClosed.resolve();
+  }
+
+  check(nowMs: number): void {
+    // The last used is at the end, so that those before a good one may be bad, and none after it is looked for.
+    for (
+      let oldest = this.#idle[0];
+      oldest !== undefined && oldest.idleUntilMs <= nowMs;
+      oldest = this.#idle[0]
+    ) {
+      oldest.destroy();
+    }
+    for (const connection of this.#connecting) if (connection.isLate(nowMs)) connection.fail();
+  }
+
+  /** Lets requests under way finish; resolves when the last connection is closed. */
+  async close(): Promise<void> {
+    this.#closing = true;
+    for (const idle of this.#idle.splice(0)) idle.destroy();
+    if (this.#all.size > 0) await this.#allClosed.promise;
+  }
+
+  destroy(): void {
+    this.#closing = true;
+    for (const connection of [...this.#all]) connection.fail();
+  }
+}
+
+function opener(origin: URL, buffer: Buffer): OpenSocket {
+  const host = origin.hostname.replace(/^\[|\]$/g, "");
+  if (origin.protocol === "https:") {
+    const options = { host, port: Number(origin.port || 443), servername: host, ALPNProtocols: ["http/1.1"] };
+    return (onBytes, onConnected) => {
+      const socket = connectTls(options).on("data", onBytes).on("secureConnect", onConnected);
+      return socket.setNoDelay(true);
+    };
+  }
+  const options = { host, port: Number(origin.port || 80), noDelay: true };
+  return (onBytes, onConnected) => {
+    const callback = (length: number): boolean => {
+      onBytes(buffer.subarray(0, length));
+      return true;
+    };
+    return connect({ ...options, onread: { buffer, callback } }).on("connect", onConnected);
+  };
+}
