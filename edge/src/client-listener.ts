@@ -2,7 +2,6 @@ import type { Socket } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Clients } from "./clients.ts";
 import type { Client } from "./exchange.ts";
-import { FullExchange } from "./full-lane/full-exchange.ts";
 import type { FullLane } from "./full-lane/full-lane.ts";
 import type { PlainLane } from "./plain-lane/plain-lane.ts";
 
@@ -31,13 +30,9 @@ export class ClientListener {
   /** Accepts no more, lets what is under way finish within `drainMs`, and closes every connection. */
   async drain(drainMs: number): Promise<void> {
     const closed = new Promise<void>((resolve) => this.#fullLane.server.close(() => resolve()));
-    for (const exchange of this.#clients.startDrain()) {
-      if (!(exchange instanceof FullExchange)) continue;
-      // A tunnel has no end to wait for.
-      if (exchange.upgraded) exchange.request.socket.destroy();
-      else exchange.response.shouldKeepAlive = false;
-    }
+    const idle = this.#clients.drain();
     this.#plainLane?.drain();
+    this.#fullLane.drain();
     const waited = new AbortController();
     await Promise.race([
       this.#clients.idle,

@@ -1,23 +1,24 @@
 import { randomBytes } from "node:crypto";
 import type { Socket } from "node:net";
-import type { Client, Exchange } from "./exchange.ts";
+import type { Client } from "./exchange.ts";
 
 /** Who is connected, and what of theirs is under way, whichever lane serves them. */
 export class Clients {
   readonly #connections = new Map<Socket, Client>();
-  readonly #inFlight = new Set<Exchange>();
+  #underWay = 0;
   /** A random prefix for each run and a counter: as unique as a UUID, at a tenth of its cost. */
   readonly #idPrefix = randomBytes(6).toString("base64url").replaceAll(/[-_]/g, "0");
   #requestCount = 0;
-  #idle = Promise.withResolvers<void>();
+  #idle: PromiseWithResolvers<void> | undefined;
   #draining = false;
 
   get connections(): number {
     return this.#connections.size;
   }
 
-  get inFlight(): number {
-    return this.#inFlight.size;
+  /** Requests whose answer is not given yet. */
+  get underWay(): number {
+    return this.#underWay;
   }
 
   /** Nothing new is wanted: what is answered from now on is the last on its connection. */
@@ -42,26 +43,21 @@ export class Clients {
     return `${this.#idPrefix}-${this.#requestCount.toString(36)}`;
   }
 
-  begun(exchange: Exchange): void {
-    this.#inFlight.add(exchange);
+  begun(): void {
+    this.#underWay += 1;
   }
 
-  over(exchange: Exchange): void {
-    this.#inFlight.delete(exchange);
-    if (this.#inFlight.size === 0) this.#idle.resolve();
+  over(): void {
+    this.#underWay -= 1;
+    if (this.#underWay === 0) this.#idle?.resolve();
   }
 
-  /** From now on `draining`. */
-  startDrain(): ReadonlySet<Exchange> {
+  /** From now on `draining`. Resolves when nothing is under way any more. */
+  async drain(): Promise<void> {
     this.#draining = true;
+    if (this.#underWay === 0) return;
     this.#idle = Promise.withResolvers();
-    if (this.#inFlight.size === 0) this.#idle.resolve();
-    return this.#inFlight;
-  }
-
-  /** Resolves when nothing is under way any more. */
-  get idle(): Promise<void> {
-    return this.#idle.promise;
+    await this.#idle.promise;
   }
 
   /** Ends every connection, after what was written to it already. */

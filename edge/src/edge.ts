@@ -11,6 +11,7 @@ import type { EdgeConfig } from "./config.ts";
 import { DeadlineClock } from "./deadline-clock.ts";
 import { FullLane, type FullLaneParts } from "./full-lane/full-lane.ts";
 import { Tunnels } from "./full-lane/tunnels.ts";
+import { Destinations, SYSTEM_BODY_BYTES } from "./forwarding.ts";
 import { Records } from "./function-records.ts";
 import { type Listening, listen, listenAt } from "./listen.ts";
 import type { Logger } from "./logger.ts";
@@ -62,7 +63,7 @@ export async function startEdge(config: EdgeConfig, logger: Logger): Promise<Edg
     table: () => receiver.table,
     feedConnected: () => feed?.connected ?? false,
     clientConnections: () => clients.connections,
-    requestsInFlight: () => clients.inFlight,
+    requestsInFlight: () => clients.underWay,
   });
 
   const tunnels = stack.use(
@@ -111,11 +112,8 @@ export async function startEdge(config: EdgeConfig, logger: Logger): Promise<Edg
     domains: config.domains,
     table,
     authenticator: () => authenticator,
-    upstreams,
-    controlPlane,
-    bodyIdleMs: config.timeouts.bodyIdleMs,
-    writeIdleMs: config.timeouts.writeIdleMs,
-    systemMaxConcurrency: config.systemMaxConcurrency,
+    destinations: new Destinations({ ...config.timeouts, domains: config.domains, table, upstreams, controlPlane }),
+    systemBounds: { maxBodyBytes: SYSTEM_BODY_BYTES, maxConcurrency: config.systemMaxConcurrency },
     systemLoad: { underWay: 0 },
   };
   const fullLane = new FullLane(parts);

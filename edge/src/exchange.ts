@@ -1,7 +1,9 @@
 import type { Route } from "@openfaas-cloud/shared/route.ts";
 import type { Session } from "./authenticate.ts";
+import type { Permit } from "./admit.ts";
 import type { Forwarding, Outcome } from "./forwarding.ts";
 import type { RawHeaders, RequestHead } from "./headers.ts";
+import { respondError } from "./respond-error.ts";
 import type { Target } from "./target.ts";
 
 /** Who is at the other end of a client's connection; found out once for each connection. */
@@ -56,6 +58,8 @@ export abstract class Exchange implements RequestLines {
   bytesReceived = 0;
   bytesSent = 0;
   recorded = false;
+  /** Given back when forwarding has ended. */
+  permit: Permit | undefined;
 
   constructor(lines: RequestLines, client: Client, requestId: string) {
     this.method = lines.method;
@@ -79,6 +83,15 @@ export abstract class Exchange implements RequestLines {
   /** Answers with what the edge has to say; cuts the connection where another answer has begun already. */
   abstract respond(answer: OwnAnswer): void;
 
-  /** Sends the request upstream and its answer back, both as streams. Settles when the client has all of it, or will not. */
-  abstract forward(forwarding: Forwarding): Promise<Outcome>;
+  /**
+   * Sends the request upstream and its answer back, both as streams. `settled` is called when the client has all of it, or
+   * will not; no promise is made of it, since that would cost as much as a phase.
+   */
+  abstract forward(forwarding: Forwarding): void;
+
+  /** Forwarding is over. */
+  settled(outcome: Outcome): void {
+    if (outcome.kind !== "upgraded") this.permit?.[Symbol.dispose]();
+    if (outcome.kind === "refused") respondError(this, outcome.refusal);
+  }
 }

@@ -1,23 +1,22 @@
 import type { Route } from "@openfaas-cloud/shared/route.ts";
-import type { Bounds } from "./admit.ts";
-import type { Access } from "./authenticate.ts";
 import type { Domains } from "./config.ts";
-import type { Exchange } from "./exchange.ts";
-import { type CredentialsRule, type RequestHead, requestHeaders } from "./headers.ts";
+import type { CredentialsRule } from "./headers.ts";
 import type { Failures, Refusal } from "./refusal.ts";
 import { FUNCTION_FAILURES, SYSTEM_FAILURES } from "./refusal-texts.ts";
 import type { RouteTable } from "./route-table.ts";
-import type { Target } from "./target.ts";
 import type { Replica, Upstreams } from "./upstreams.ts";
 
-/** A request that may go upstream, and by which bounds. */
+/** A request that may go upstream. */
 export interface Forwarding {
-  /** Asked again before a second attempt, since the table may have moved on. */
-  readonly replicas: () => readonly Replica[];
+  readonly destination: Destination;
   readonly path: string;
-  /** Name, value, name, value; all but the ones of framing and connection, which the HTTP client writes. */
-  readonly headers: string[];
-  readonly hasBody: boolean;
+  readonly credentials: CredentialsRule;
+}
+
+/** Who answers, and by which bounds; the same for every request of one route. */
+export interface Destination {
+  /** Asked again before a second attempt, since the table may have moved on. */
+  replicas(): readonly Replica[];
   readonly maxBodyBytes: number;
   /** How long the client may keep us waiting for the next piece of its body. */
   readonly bodyIdleMs: number;
@@ -29,108 +28,99 @@ export interface Forwarding {
   readonly totalMs: number | null;
   /** Set where a function answers, which is trusted with less than the control plane. */
   readonly domains: Domains | undefined;
-  /** Lines added to every answer. */
-  readonly responseLines: readonly string[];
   readonly failures: Failures;
 }
 
 /** What became of it: `refused` still needs an answer; everything else is over. */
 export type Outcome =
   | { readonly kind: "answered" }
+  /** The connection is a tunnel now, and counts as under way until that ends. */
+  | { readonly kind: "upgraded" }
   | { readonly kind: "refused"; readonly refusal: Refusal }
   /** The connection to the client was cut, since the answer could not be finished honestly. */
   | { readonly kind: "cut" }
   | { readonly kind: "client-gone" };
 
-export interface ForwardingParts {
+export interface DestinationParts {
   readonly domains: Domains;
   readonly table: () => RouteTable | undefined;
   readonly upstreams: Upstreams;
   readonly controlPlane: Replica;
   readonly bodyIdleMs: number;
   readonly writeIdleMs: number;
-  readonly systemMaxConcurrency: number;
 }
 
-const SYSTEM_BODY_BYTES = 200 * 1024 * 1024;
+export const SYSTEM_BODY_BYTES = 200 * 1024 * 1024;
 /** A push is answered when Git has taken it in. */
 const SYSTEM_BODY_IDLE_MS = 300_000;
 const SYSTEM_FIRST_BYTE_MS = 15 * 60_000;
 
-export function systemBounds(parts: ForwardingParts): Bounds {
-  return { maxBodyBytes: SYSTEM_BODY_BYTES, maxConcurrency: parts.systemMaxConcurrency };
+/** The destinations of requests, one for each route that is called and one for the system host. */
+export class Destinations {
+  readonly system: Destination;
+  readonly #parts: DestinationParts;
+  readonly #byRoute = new WeakMap<Route, Destination>();
+
+  constructor(parts: DestinationParts) {
+    this.#parts = parts;
+    this.system = new SystemDestination(parts);
+  }
+
+  ofFunction(route: Route): Destination {
+    const known = this.#byRoute.get(route);
+    if (known !== undefined) return known;
+    const made = new FunctionDestination(route, this.#parts);
+    this.#byRoute.set(route, made);
+    return made;
+  }
 }
 
-/** A request as its function is to see it. */
-export function functionForwarding(
-  exchange: Exchange,
-  head: RequestHead,
-  target: Target & { kind: "function" },
-  route: Route,
-  access: Access & { kind: "granted" },
-  parts: ForwardingParts,
-): Forwarding {
-  const { table, upstreams, domains, bodyIdleMs, writeIdleMs } = parts;
-  const { maxBodyBytes, firstByteMs, totalMs } = route.limits;
-  const usedBearer = access.credential === "bearer";
-  return {
-    ...common(exchange, head, usedBearer ? "remove-platforms-and-authorization" : "remove-platforms"),
-    replicas: () => {
-      const current = table()?.find(route.owner, route.function);
-      return current === undefined ? [] : upstreams.replicasOf(current);
-    },
-    path: target.path,
-    maxBodyBytes,
-    bodyIdleMs,
-    writeIdleMs,
-    firstByteMs,
-    totalMs,
-    domains,
-    failures: FUNCTION_FAILURES,
-  };
+class FunctionDestination implements Destination {
+  readonly maxBodyBytes: number;
+  readonly bodyIdleMs: number;
+  readonly writeIdleMs: number;
+  readonly firstByteMs: number;
+  readonly totalMs: number | null;
+  readonly domains: Domains;
+  readonly failures = FUNCTION_FAILURES;
+  readonly #route: Route;
+  readonly #parts: DestinationParts;
+
+  constructor(route: Route, parts: DestinationParts) {
+    this.#route = route;
+    this.#parts = parts;
+    this.maxBodyBytes = route.limits.maxBodyBytes;
+    this.bodyIdleMs = parts.bodyIdleMs;
+    this.writeIdleMs = parts.writeIdleMs;
+    this.firstByteMs = route.limits.firstByteMs;
+    this.totalMs = route.limits.totalMs;
+    this.domains = parts.domains;
+  }
+
+  replicas(): readonly Replica[] {
+    const { table, upstreams } = this.#parts;
+    const current = table()?.find(this.#route.owner, this.#route.function);
+    return current === undefined ? [] : upstreams.replicasOf(current);
+  }
 }
 
-/** A request as the control plane is to see it: with its credentials, and with more time. */
-export function systemForwarding(
-  exchange: Exchange,
-  head: RequestHead,
-  target: Target & { kind: "system" },
-  parts: ForwardingParts,
-): Forwarding {
-  exchange.upstream = parts.controlPlane.id;
-  return {
-    ...common(exchange, head, "keep"),
-    replicas: () => [parts.controlPlane],
-    path: target.path,
-    maxBodyBytes: SYSTEM_BODY_BYTES,
-    bodyIdleMs: SYSTEM_BODY_IDLE_MS,
-    writeIdleMs: parts.writeIdleMs,
-    firstByteMs: SYSTEM_FIRST_BYTE_MS,
-    totalMs: null,
-    domains: undefined,
-    failures: SYSTEM_FAILURES,
-  };
-}
+/** The control plane: with the credentials that came, and with more time. */
+class SystemDestination implements Destination {
+  readonly maxBodyBytes = SYSTEM_BODY_BYTES;
+  readonly bodyIdleMs = SYSTEM_BODY_IDLE_MS;
+  readonly writeIdleMs: number;
+  readonly firstByteMs = SYSTEM_FIRST_BYTE_MS;
+  readonly totalMs = null;
+  readonly domains = undefined;
+  readonly failures = SYSTEM_FAILURES;
+  readonly #replicas: readonly Replica[];
 
-function common(
-  exchange: Exchange,
-  head: RequestHead,
-  credentials: CredentialsRule,
-): Pick<Forwarding, "headers" | "hasBody" | "responseLines"> {
-  const callId = head.callId ?? exchange.requestId;
-  const headers = requestHeaders({
-    raw: exchange.rawHeaders,
-    head,
-    credentials,
-    assertions: {
-      host: head.host ?? "",
-      clientAddress: exchange.client.address,
-      scheme: exchange.client.scheme,
-      requestId: exchange.requestId,
-      callId,
-      startTime: `${Date.now()}000000`,
-    },
-  });
-  const responseLines = ["X-Request-Id", exchange.requestId, "X-Call-Id", callId];
-  return { headers, hasBody: head.hasBody, responseLines };
+  constructor({ controlPlane, writeIdleMs }: DestinationParts) {
+    this.writeIdleMs = writeIdleMs;
+    this.#replicas = [controlPlane];
+  }
+
+  replicas(): readonly Replica[] {
+    return this.#replicas;
+  }
 }

@@ -1,44 +1,57 @@
 import { errorMessage } from "@openfaas-cloud/shared/known-error.ts";
-import { admit, type Load } from "./admit.ts";
-import { type Authenticator, FORBIDDEN, signedOut } from "./authenticate.ts";
+import { admit, type Bounds, type Load } from "./admit.ts";
+import { type Access, type Authenticator, FORBIDDEN, signedOut } from "./authenticate.ts";
+import type { Domains } from "./config.ts";
 import type { Exchange } from "./exchange.ts";
-import {
-  type Forwarding,
-  type ForwardingParts,
-  functionForwarding,
-  systemBounds,
-  systemForwarding,
-} from "./forwarding.ts";
+import type { Destinations } from "./forwarding.ts";
 import { type RequestHead, readHead } from "./headers.ts";
 import { dashboardAt, notFound, ownerIndex, unknownHost } from "./not-found.ts";
 import type { Recorder } from "./record.ts";
 import type { Refusal } from "./refusal.ts";
 import { FAULT, FUNCTION_BUSY, INTERNAL, NO_REPLICA, NOT_READY, SYSTEM_BUSY } from "./refusal-texts.ts";
 import { respondError } from "./respond-error.ts";
+import type { RouteTable } from "./route-table.ts";
 import { findTarget, isInternalPath, type Target } from "./target.ts";
+import type { Route } from "@openfaas-cloud/shared/route.ts";
 
 /** What serving a request takes; made once, by edge.ts. */
-export interface RequestParts extends Recorder, ForwardingParts {
+export interface RequestParts extends Recorder {
+  readonly domains: Domains;
+  readonly table: () => RouteTable | undefined;
   readonly authenticator: () => Authenticator;
+  readonly destinations: Destinations;
   readonly systemLoad: Load;
+  readonly systemBounds: Bounds;
 }
+
+/** What a phase comes to: a refusal to be answered, or `undefined` where the answer is given or on its way. */
+type Step = Refusal | undefined;
 
 /**
  * One request, phase by phase, whichever lane it came in by. Everything that is refused is answered here; nothing is thrown
- * to the caller, which records the exchange when it is over (record.ts).
+ * to the caller, which records the exchange when it is over (record.ts). Waits for nobody, but for a token that was not seen
+ * before.
  */
-export async function handleRequest(exchange: Exchange, parts: RequestParts): Promise<void> {
+export function handleRequest(exchange: Exchange, parts: RequestParts): void {
   try {
-    const refusal = await serve(exchange, parts);
-    if (refusal !== undefined) respondError(exchange, refusal);
+    const step = serve(exchange, parts);
+    if (step instanceof Promise) step.then((late) => end(exchange, late), (error: unknown) => fault(exchange, error, parts));
+    else end(exchange, step);
   } catch (error) {
-    parts.logger.error({ requestId: exchange.requestId, error: errorMessage(error) }, "request failed");
-    respondError(exchange, FAULT);
+    fault(exchange, error, parts);
   }
 }
 
-/** Gives the refusal that is still to be written, if it comes to that. */
-async function serve(exchange: Exchange, parts: RequestParts): Promise<Refusal | undefined> {
+function end(exchange: Exchange, step: Step): void {
+  if (step !== undefined) respondError(exchange, step);
+}
+
+function fault(exchange: Exchange, error: unknown, parts: RequestParts): void {
+  parts.logger.error({ requestId: exchange.requestId, error: errorMessage(error) }, "request failed");
+  respondError(exchange, FAULT);
+}
+
+function serve(exchange: Exchange, parts: RequestParts): Step | Promise<Step> {
   const { method, rawTarget, httpVersion } = exchange;
   const head = exchange.head ?? readHead(exchange.rawHeaders, httpVersion);
   if ("status" in head) return head;
@@ -62,12 +75,12 @@ async function serve(exchange: Exchange, parts: RequestParts): Promise<Refusal |
   }
 }
 
-async function serveFunction(
+function serveFunction(
   exchange: Exchange,
   head: RequestHead,
   target: Target & { kind: "function" },
   parts: RequestParts,
-): Promise<Refusal | undefined> {
+): Step | Promise<Step> {
   const table = parts.table();
   if (table === undefined) return NOT_READY;
   const route = table.find(target.owner, target.function);
@@ -75,12 +88,25 @@ async function serveFunction(
   exchange.route = route;
 
   const authenticator = parts.authenticator();
-  const decision = authenticator.authenticate(route, head);
-  const access = decision instanceof Promise ? await decision : decision;
-  // Policy, keys and revocations may have changed meanwhile: what was decided by the ones before is decided again.
-  const isCurrent = parts.table()?.find(target.owner, target.function) === route;
-  if (!isCurrent || parts.authenticator() !== authenticator)
-    return serveFunction(exchange, head, target, parts);
+  const access = authenticator.authenticate(route, head);
+  if (!(access instanceof Promise)) return serveDecided(exchange, head, target, route, access, parts);
+  return access.then((decided) => {
+    // Policy, keys and revocations may have changed meanwhile: what was decided by the ones before is decided again.
+    const isCurrent = parts.table()?.find(target.owner, target.function) === route;
+    return isCurrent && parts.authenticator() === authenticator
+      ? serveDecided(exchange, head, target, route, decided, parts)
+      : serveFunction(exchange, head, target, parts);
+  });
+}
+
+function serveDecided(
+  exchange: Exchange,
+  head: RequestHead,
+  target: Target & { kind: "function" },
+  route: Route,
+  access: Access,
+  parts: RequestParts,
+): Step {
   if (access.kind === "signed-out") return signedOut(dashboardAt(parts.domains, target.host));
   if (access.kind === "forbidden") return FORBIDDEN;
   exchange.session = access.session;
@@ -88,9 +114,13 @@ async function serveFunction(
   if (route.upstreams.length === 0) return NO_REPLICA;
   const permit = admit(route.limits, head, parts.records.of(route), FUNCTION_BUSY);
   if ("status" in permit) return permit;
-  using _permit = permit;
-  // Awaited here, since the permit ends with this function.
-  return await send(exchange, functionForwarding(exchange, head, target, route, access, parts));
+  exchange.permit = permit;
+  exchange.forward({
+    destination: parts.destinations.ofFunction(route),
+    path: target.path,
+    credentials: access.credential === "bearer" ? "remove-platforms-and-authorization" : "remove-platforms",
+  });
+  return undefined;
 }
 
 function serveOwner(target: Target & { kind: "owner" }, parts: RequestParts): Refusal {
@@ -102,22 +132,23 @@ function serveOwner(target: Target & { kind: "owner" }, parts: RequestParts): Re
 }
 
 /** The control plane's own pages and API. It decides itself who may do what; what is internal is not for clients at all. */
-async function serveSystem(
+function serveSystem(
   exchange: Exchange,
   head: RequestHead,
   target: Target & { kind: "system" },
   parts: RequestParts,
-): Promise<Refusal | undefined> {
+): Step {
   if (isInternalPath(target.path)) return INTERNAL;
   const isRoot = target.path === "/" || target.path.startsWith("/?");
   const { method } = exchange;
   if (isRoot && (method === "GET" || method === "HEAD") && target.host.name.startsWith("system.")) {
     return redirect(exchange, "/dashboard/");
   }
-  const permit = admit(systemBounds(parts), head, parts.systemLoad, SYSTEM_BUSY);
+  const permit = admit(parts.systemBounds, head, parts.systemLoad, SYSTEM_BUSY);
   if ("status" in permit) return permit;
-  using _permit = permit;
-  return await send(exchange, systemForwarding(exchange, head, target, parts));
+  exchange.permit = permit;
+  exchange.forward({ destination: parts.destinations.system, path: target.path, credentials: "keep" });
+  return undefined;
 }
 
 function redirect(exchange: Exchange, location: string): undefined {
@@ -126,8 +157,3 @@ function redirect(exchange: Exchange, location: string): undefined {
 }
 
 const NOTHING = Buffer.alloc(0);
-
-async function send(exchange: Exchange, forwarding: Forwarding): Promise<Refusal | undefined> {
-  const outcome = await exchange.forward(forwarding);
-  return outcome.kind === "refused" ? outcome.refusal : undefined;
-}

@@ -1,6 +1,8 @@
 import { PLATFORM_COOKIE_PREFIX } from "@openfaas-cloud/shared/session.ts";
+import { must } from "@openfaas-cloud/shared/must.ts";
 import type { Domains } from "./config.ts";
 import { isPlatformCredential } from "./credentials.ts";
+import type { Exchange } from "./exchange.ts";
 import { malformed, type Refusal } from "./refusal.ts";
 
 /** Header lines as they came: name, value, name, value. Order and spelling of names are kept. */
@@ -145,66 +147,64 @@ export function readHead(raw: RawHeaders, httpVersion: string): RequestHead | Re
   };
 }
 
-/** What is told to an upstream about a request. */
-export interface Assertions {
-  readonly host: string;
-  readonly clientAddress: string;
-  readonly scheme: "http" | "https";
-  readonly requestId: string;
-  readonly callId: string;
-  /** Nanoseconds since the epoch, as OpenFaaS's gateway says it. */
-  readonly startTime: string;
-}
-
 /**
  * Functions never see a credential of the platform, needed or not; the control plane does. A bearer that opened a function
  * stays behind whatever it looks like.
  */
 export type CredentialsRule = "keep" | "remove-platforms" | "remove-platforms-and-authorization";
 
-export interface RequestHeaderOptions {
-  readonly raw: RawHeaders;
-  readonly head: RequestHead;
-  readonly assertions: Assertions;
-  readonly credentials: CredentialsRule;
-}
-
 /** The lines an upstream is sent, all but the ones of framing and connection, which the HTTP client writes. */
-export function requestHeaders(options: RequestHeaderOptions): string[] {
-  const { raw, head, assertions, credentials } = options;
+export function requestHeaders(exchange: Exchange, credentials: CredentialsRule): string[] {
+  const raw = exchange.rawHeaders;
   const lines: string[] = [];
+  const { connectionOptions, contentLength } = must(exchange.head, "the head that is forwarded");
   for (let i = 0; i < raw.length; i += 2) {
     const name = raw[i] ?? "";
     let value: string | undefined = raw[i + 1] ?? "";
     const lower = name.toLowerCase();
     if (HOP_BY_HOP.has(lower) || ASSERTED.has(lower) || lower.startsWith(ASSERTED_PREFIX)) continue;
-    if (lower === "trailer" || head.connectionOptions.includes(lower)) continue;
+    if (lower === "trailer" || connectionOptions.includes(lower)) continue;
     if (lower === "authorization" && !mayPass(value, credentials)) continue;
     if (lower === "cookie" && credentials !== "keep") value = withoutPlatformCookies(value);
     if (value !== undefined) lines.push(name, value);
   }
   // After the loop, so that nothing a client says can take these away.
-  lines.push("host", assertions.host);
-  if (head.contentLength !== undefined) lines.push("content-length", String(head.contentLength));
-  lines.push(
-    "X-Forwarded-For",
-    assertions.clientAddress,
-    "X-Forwarded-Host",
-    assertions.host,
-    "X-Forwarded-Proto",
-    assertions.scheme,
-    "Forwarded",
-    `for=${forwardedNode(assertions.clientAddress)};host="${assertions.host}";proto=${assertions.scheme}`,
-    "X-Real-IP",
-    assertions.clientAddress,
-    "X-Request-Id",
-    assertions.requestId,
-    "X-Call-Id",
-    assertions.callId,
-    "X-Start-Time",
-    assertions.startTime,
-  );
+  if (contentLength !== undefined) lines.push("content-length", String(contentLength));
+  lines.push(...assertedLines(exchange));
   return lines;
+}
+
+/** What we tell an upstream about a request, whatever was said before. */
+export function assertedLines(exchange: Exchange): string[] {
+  const { head, client, requestId } = exchange;
+  const host = head?.host ?? "";
+  const { address, scheme } = client;
+  return [
+    "host",
+    host,
+    "X-Forwarded-For",
+    address,
+    "X-Forwarded-Host",
+    host,
+    "X-Forwarded-Proto",
+    scheme,
+    "Forwarded",
+    `for=${forwardedNode(address)};host="${host}";proto=${scheme}`,
+    "X-Real-IP",
+    address,
+    "X-Request-Id",
+    requestId,
+    "X-Call-Id",
+    head?.callId ?? requestId,
+    "X-Start-Time",
+    // Nanoseconds since the epoch, as OpenFaaS's gateway says it.
+    `${Date.now()}000000`,
+  ];
+}
+
+/** What every answer carries, so that it can be found again. */
+export function identityLines({ head, requestId }: Exchange): string[] {
+  return ["X-Request-Id", requestId, "X-Call-Id", head?.callId ?? requestId];
 }
 
 function mayPass(authorization: string, credentials: CredentialsRule): boolean {

@@ -1,7 +1,7 @@
 import { bodyTooLarge } from "./admit.ts";
 import type { DeadlineClock, Timed } from "./deadline-clock.ts";
 import type { Exchange } from "./exchange.ts";
-import type { Forwarding, Outcome } from "./forwarding.ts";
+import type { Destination, Forwarding, Outcome } from "./forwarding.ts";
 import type { Refusal } from "./refusal.ts";
 import { BODY_IDLE, CLIENT_STALLED } from "./refusal-texts.ts";
 import { noteFailure, pickReplica, type Replica } from "./upstreams.ts";
@@ -30,9 +30,9 @@ const IDEMPOTENT = new Set(["GET", "HEAD", "OPTIONS", "PUT", "DELETE"]);
  */
 export abstract class Transfer implements Timed {
   protected readonly forwarding: Forwarding;
+  protected readonly destination: Destination;
   readonly #exchange: Exchange;
   readonly #parts: TransferParts;
-  readonly #settle: (outcome: Outcome) => void;
   protected readonly begunMs = performance.now();
   readonly #totalDeadlineMs: number;
   /** Asked at present, and counted among its requests under way. */
@@ -44,17 +44,12 @@ export abstract class Transfer implements Timed {
   /** Since when the client leaves us with what it has not read. */
   protected unreadSinceMs: number | undefined;
 
-  constructor(
-    exchange: Exchange,
-    forwarding: Forwarding,
-    parts: TransferParts,
-    settle: (outcome: Outcome) => void,
-  ) {
+  constructor(exchange: Exchange, forwarding: Forwarding, parts: TransferParts) {
     this.#exchange = exchange;
     this.forwarding = forwarding;
     this.#parts = parts;
-    this.#settle = settle;
-    const { totalMs } = forwarding;
+    this.destination = forwarding.destination;
+    const { totalMs } = forwarding.destination;
     this.#totalDeadlineMs = totalMs === null ? Number.POSITIVE_INFINITY : exchange.startedMs + totalMs;
   }
 
@@ -87,7 +82,7 @@ export abstract class Transfer implements Timed {
   }
 
   check(nowMs: number): void {
-    const { bodyIdleMs, writeIdleMs, failures } = this.forwarding;
+    const { bodyIdleMs, writeIdleMs, failures } = this.destination;
     if (this.unreadSinceMs !== undefined && !this.isClientsTurn) this.unreadSinceMs = nowMs;
     if (isPast(this.clientSinceMs, bodyIdleMs, nowMs)) this.fail(BODY_IDLE);
     else if (isPast(this.unreadSinceMs, writeIdleMs, nowMs)) this.fail(CLIENT_STALLED);
@@ -98,7 +93,7 @@ export abstract class Transfer implements Timed {
   }
 
   #isAnswerLate(nowMs: number): boolean {
-    return !this.answerBegun && isPast(this.upstreamSinceMs, this.forwarding.firstByteMs, nowMs);
+    return !this.answerBegun && isPast(this.upstreamSinceMs, this.destination.firstByteMs, nowMs);
   }
 
   /** A client that sends slowly must not get a healthy replica ejected: it is the one that used the time up. */
@@ -109,9 +104,9 @@ export abstract class Transfer implements Timed {
   }
 
   #try(failed: Replica | undefined): void {
-    const replica = pickReplica(this.forwarding.replicas(), failed);
+    const replica = pickReplica(this.destination.replicas(), failed);
     if (replica === undefined) {
-      this.fail(this.forwarding.failures.absent);
+      this.fail(this.destination.failures.absent);
       return;
     }
     this.#exchange.upstream = replica.id;
@@ -130,7 +125,7 @@ export abstract class Transfer implements Timed {
   /** The upstream did not speak HTTP as one may rely on. */
   protected broken(): void {
     this.#countFailure();
-    this.fail(this.forwarding.failures.broken);
+    this.fail(this.destination.failures.broken);
   }
 
   /** The upstream has said all, or will not go on: it is not asked any more. */
@@ -140,14 +135,14 @@ export abstract class Transfer implements Timed {
   }
 
   protected bodyTooLarge(): void {
-    this.fail(bodyTooLarge(this.forwarding.maxBodyBytes));
+    this.fail(bodyTooLarge(this.destination.maxBodyBytes));
   }
 
   protected attemptFailed(progress: Progress): void {
     if (this.#settled) return;
     if (this.answerBegun) {
       this.leaveReplica();
-      this.fail(this.forwarding.failures.broken);
+      this.fail(this.destination.failures.broken);
       return;
     }
     this.#countFailure();
@@ -159,7 +154,7 @@ export abstract class Transfer implements Timed {
       this.#try(failed);
       return;
     }
-    const { unreachable, broken } = this.forwarding.failures;
+    const { unreachable, broken } = this.destination.failures;
     this.fail(progress.sent ? broken : unreachable);
   }
 
@@ -167,7 +162,7 @@ export abstract class Transfer implements Timed {
   #mayRetry({ sent, answered }: Progress): boolean {
     if (this.#retried || !this.mayRepeat) return false;
     if (!sent) return !this.bodyBegun;
-    return IDEMPOTENT.has(this.#exchange.method) && !this.forwarding.hasBody && !answered;
+    return IDEMPOTENT.has(this.#exchange.method) && this.#exchange.head?.hasBody === false && !answered;
   }
 
   /** Whether a second attempt makes sense at all. */
@@ -176,7 +171,7 @@ export abstract class Transfer implements Timed {
   }
 
   #countFailure(): void {
-    if (this.#replica !== undefined && noteFailure(this.#replica, this.forwarding.replicas())) {
+    if (this.#replica !== undefined && noteFailure(this.#replica, this.destination.replicas())) {
       this.#parts.onEjection();
     }
   }
@@ -197,7 +192,7 @@ export abstract class Transfer implements Timed {
     if (!this.upstreamDone) this.abort();
     this.leaveReplica();
     this.release();
-    this.#settle(outcome);
+    this.#exchange.settled(outcome);
   }
 }
 

@@ -1,7 +1,7 @@
 import type { Duplex } from "node:stream";
 import type { Dispatcher } from "undici";
-import type { Forwarding, Outcome } from "../forwarding.ts";
-import { responseHeaders, trailers } from "../headers.ts";
+import type { Forwarding } from "../forwarding.ts";
+import { identityLines, requestHeaders, responseHeaders, trailers } from "../headers.ts";
 import type { Refusal } from "../refusal.ts";
 import { Transfer, type TransferParts } from "../transfer.ts";
 import type { Replica } from "../upstreams.ts";
@@ -23,20 +23,8 @@ const NOT_FORWARDABLE: Refusal = {
   message: "A header of this request cannot be forwarded.",
 };
 
-/** Sends a request upstream and its answer back, both as streams. Settles when the client has the whole answer, or will not. */
-export function forward(
-  exchange: FullExchange,
-  forwarding: Forwarding,
-  parts: TransferParts,
-  onUpgraded: OnUpgraded | undefined,
-): Promise<Outcome> {
-  const { promise, resolve } = Promise.withResolvers<Outcome>();
-  new FullTransfer(exchange, forwarding, parts, onUpgraded, resolve).begin();
-  return promise;
-}
-
 /** By undici, between the streams of node:http. */
-class FullTransfer extends Transfer {
+export class FullTransfer extends Transfer {
   readonly #exchange: FullExchange;
   /** Its presence asks the upstream to upgrade. */
   readonly #onUpgraded: OnUpgraded | undefined;
@@ -49,12 +37,11 @@ class FullTransfer extends Transfer {
     forwarding: Forwarding,
     parts: TransferParts,
     onUpgraded: OnUpgraded | undefined,
-    settle: (outcome: Outcome) => void,
   ) {
-    super(exchange, forwarding, parts, settle);
+    super(exchange, forwarding, parts);
     this.#exchange = exchange;
     this.#onUpgraded = onUpgraded;
-    this.#body = forwarding.hasBody ? new RequestBody(exchange, forwarding.maxBodyBytes) : undefined;
+    this.#body = exchange.head?.hasBody ? new RequestBody(exchange, this.destination.maxBodyBytes) : undefined;
     // An error of the body reaches us through the attempt; one that nobody asks about any more is of no interest.
     this.#body?.on("error", () => this.#onBodyError());
   }
@@ -65,13 +52,13 @@ class FullTransfer extends Transfer {
   }
 
   protected attempt(replica: Replica): void {
-    const { path, headers } = this.forwarding;
+    const { path } = this.forwarding;
     this.#attempt = new Attempt(this, replica);
     replica.dispatch(
       {
         method: this.#exchange.method,
         path,
-        headers,
+        headers: requestHeaders(this.#exchange, this.forwarding.credentials),
         body: this.#body ?? null,
         upgrade: this.#onUpgraded === undefined ? null : "websocket",
       },
@@ -118,14 +105,13 @@ class FullTransfer extends Transfer {
 
   /** The head of the answer. Whatever is wrong with it is found before a byte goes to the client. */
   answer(status: number, raw: readonly string[], statusText: string | undefined): void {
-    const { domains, responseLines } = this.forwarding;
     const { response } = this.#exchange;
-    const head = status > 599 ? undefined : responseHeaders(raw, domains);
+    const head = status > 599 ? undefined : responseHeaders(raw, this.destination.domains);
     if (head === undefined) {
       this.broken();
       return;
     }
-    const lines = [...head.lines, ...responseLines];
+    const lines = [...head.lines, ...identityLines(this.#exchange)];
     if (head.contentLength !== undefined && status !== 204) lines.push("Content-Length", head.contentLength);
     try {
       response.writeHead(status, printable(statusText), lines);
@@ -160,20 +146,20 @@ class FullTransfer extends Transfer {
   }
 
   upgraded(attempt: Attempt, raw: readonly string[], socket: Duplex): void {
-    const head = responseHeaders(raw, this.forwarding.domains);
+    const head = responseHeaders(raw, this.destination.domains);
     const onUpgraded = this.#onUpgraded;
     if (head === undefined || onUpgraded === undefined) {
       socket.destroy();
-      this.fail(this.forwarding.failures.broken);
+      this.fail(this.destination.failures.broken);
       return;
     }
     attempt.replica.succeeded();
     this.upstreamDone = true;
-    this.finish({ kind: "answered" });
+    this.finish({ kind: "upgraded" });
     onUpgraded({
       socket,
       replica: attempt.replica,
-      lines: [...head.lines, ...this.forwarding.responseLines],
+      lines: [...head.lines, ...identityLines(this.#exchange)],
     });
   }
 

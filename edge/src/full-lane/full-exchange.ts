@@ -1,16 +1,16 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { type Client, Exchange, type OwnAnswer } from "../exchange.ts";
-import type { Forwarding, Outcome } from "../forwarding.ts";
+import type { Forwarding } from "../forwarding.ts";
 import { LINGER_MS } from "../respond-error.ts";
 import type { TransferParts } from "../transfer.ts";
 import type { EarlyBytes } from "./early-bytes.ts";
-import { forward, type OnUpgraded, type Upgraded } from "./forward.ts";
+import { FullTransfer, type OnUpgraded, type Upgraded } from "./forward.ts";
 
 export interface FullExchangeParts extends TransferParts {
   /** Turns an upgraded exchange into a tunnel; settles when the tunnel has ended. */
   readonly openTunnel: (exchange: FullExchange, upgraded: Upgraded) => Promise<void>;
-  /** The exchange is over, as far as anybody but its tunnel is concerned. */
-  readonly onUpgraded: (exchange: FullExchange) => void;
+  /** Nothing more will be said of the exchange; it is over when its tunnel is. */
+  readonly onUpgraded: (exchange: FullExchange, tunnel: Promise<void>) => void;
 }
 
 export interface Arrival {
@@ -68,17 +68,14 @@ export class FullExchange extends Exchange {
     else this.#endLingering(body);
   }
 
-  async forward(forwarding: Forwarding): Promise<Outcome> {
+  forward(forwarding: Forwarding): void {
     this.#endAfterUpgradeAsked();
     if (this.#expectsContinue) this.response.writeContinue();
-    let tunnel: Promise<void> | undefined;
     const onUpgraded: OnUpgraded = (upgraded) => {
-      tunnel = this.#parts.openTunnel(this, upgraded);
-      this.#parts.onUpgraded(this);
+      const tunnel = this.#parts.openTunnel(this, upgraded).then(() => this.permit?.[Symbol.dispose]());
+      this.#parts.onUpgraded(this, tunnel);
     };
-    const outcome = await forward(this, forwarding, this.#parts, this.early && onUpgraded);
-    await tunnel;
-    return outcome;
+    new FullTransfer(this, forwarding, this.#parts, this.early && onUpgraded).begin();
   }
 
   /** After a request that asked for an upgrade and got none, Node parses nothing further on the connection. */

@@ -31,6 +31,7 @@ export class FullLane {
   readonly server: Server;
   readonly #parts: FullLaneParts;
   readonly #exchangeParts: FullExchangeParts;
+  readonly #underWay = new Set<FullExchange>();
   readonly #serveConnection: (socket: Socket) => void;
 
   constructor(parts: FullLaneParts) {
@@ -38,7 +39,10 @@ export class FullLane {
     this.#exchangeParts = {
       ...parts,
       openTunnel: (exchange, upgraded) => parts.tunnels.open(exchange, upgraded),
-      onUpgraded: (exchange) => record(exchange, parts),
+      onUpgraded: (exchange, tunnel) => {
+        record(exchange, parts);
+        void tunnel.then(() => this.#over(exchange));
+      },
     };
     this.server = this.#createServer();
     // Node's own listener for connections, called by us and not by the event: who serves a connection is decided before.
@@ -57,17 +61,28 @@ export class FullLane {
     const { request, response } = arrival;
     const client = clients.clientOf(request.socket);
     const exchange = new FullExchange(arrival, client, clients.newRequestId(), this.#exchangeParts);
-    clients.begun(exchange);
+    clients.begun();
+    this.#underWay.add(exchange);
     if (clients.draining) response.shouldKeepAlive = false;
     // Both can fail after we are done with them; who cares is told by 'close'.
     response.on("error", ignore);
     response.once("close", () => {
       record(exchange, this.#parts);
-      clients.over(exchange);
+      this.#over(exchange);
     });
-    void handleRequest(exchange, this.#parts).then(() => {
-      if (exchange.upgraded) clients.over(exchange);
-    });
+    handleRequest(exchange, this.#parts);
+  }
+
+  #over(exchange: FullExchange): void {
+    if (this.#underWay.delete(exchange)) this.#parts.clients.over();
+  }
+
+  /** Ends tunnels, which have no end to wait for, and each connection with the answer under way. */
+  drain(): void {
+    for (const exchange of this.#underWay) {
+      if (exchange.upgraded) exchange.request.socket.destroy();
+      else exchange.response.shouldKeepAlive = false;
+    }
   }
 
   #createServer(): Server {
