@@ -1,11 +1,14 @@
 import { existsSync } from "node:fs";
 import { describe, test } from "vitest";
+import { findProgram } from "../../bench/src/programs.ts";
 import { findOnPath } from "../../control-plane/src/sandbox/find-on-path.ts";
 
 /** Something of the machine that a test needs and that not every machine has. */
-export type Part = "bubblewrap" | "python3" | "go" | "npm" | "chromium" | "proc";
+export type Part = "bubblewrap" | "python3" | "go" | "npm" | "chromium" | "proc" | BenchPart;
+/** What benches measure the edge with and against. */
+type BenchPart = "wrk" | "nginx" | "haproxy" | "caddy";
 
-const PROGRAMS: Readonly<Record<Exclude<Part, "proc">, string>> = {
+const PROGRAMS: Readonly<Record<Exclude<Part, "proc" | BenchPart>, string>> = {
   bubblewrap: "bwrap",
   python3: "python3",
   go: "go",
@@ -33,5 +36,15 @@ export function part(...needed: readonly Part[]): (title: string, define: () => 
 }
 
 function isHere(each: Part): boolean {
-  return each === "proc" ? existsSync("/proc/self/stat") : findOnPath(PROGRAMS[each]) !== undefined;
+  switch (each) {
+    case "proc":
+      return existsSync("/proc/self/stat");
+    case "wrk":
+    case "nginx":
+    case "haproxy":
+    case "caddy":
+      return findProgram(each) !== undefined;
+    default:
+      return findOnPath(PROGRAMS[each]) !== undefined;
+  }
 }
