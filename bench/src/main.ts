@@ -4,6 +4,7 @@ import { deployUnderLoad } from "./deploy-under-load.ts";
 import { edgeMemory } from "./edge-memory.ts";
 import { fixedRate } from "./fixed-rate.ts";
 import { idleMemory } from "./idle-memory.ts";
+import { K6_BENCHES } from "./k6/benches.ts";
 import { openConnections } from "./open-connections.ts";
 import { type Asked, type BenchOptions, OPTIONS_HELP, parseOptions } from "./options.ts";
 import { pushToLive } from "./push-to-live.ts";
@@ -26,6 +27,7 @@ const BENCHES: Readonly<Record<string, Bench>> = {
   "open-connections": openConnections,
   "build-load": buildLoad,
   "edge-memory": edgeMemory,
+  ...K6_BENCHES,
   targets,
 };
 const EXIT = { failed: 1, cannotRun: 2 } as const;

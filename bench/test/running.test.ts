@@ -30,8 +30,8 @@ function bench(args: readonly string[], environment: NodeJS.ProcessEnv = process
 
 test("where a program is missing, the bench says how to get it and exits 2", async () => {
   const nothing = { PATH: "/nonexistent", HOME: "/nonexistent" };
-  const { code, stderr } = await bench(["edge-memory"], nothing);
-  expect(stderr).toBe("wrk is not on this machine. Get it with: apt-get install wrk\n");
+  const { code, stderr } = await bench(["k6-invoke"], nothing);
+  expect(stderr).toBe("k6 is not on this machine. Get it with: go install go.k6.io/k6@latest\n");
   expect(code).toBe(2);
 });
 
@@ -96,5 +96,17 @@ part(
       await using comparator = await plan.start(bed);
       for (const asked of CASES.filter(plan.serves)) await checkItself(plan, comparator, asked, bed);
     }
+  }, 60_000);
+});
+
+part("k6")("k6", () => {
+  test("a script runs against the platform, and what it measured is read", async () => {
+    const { code, stdout, stderr } = await bench(["k6-invoke", "--json", "--seconds", "2"]);
+    expect(stderr).toBe("");
+    expect(code).toBe(0);
+    const { figures, failures } = JSON.parse(stdout);
+    expect(failures).toEqual([]);
+    expect(figures[0].values).toMatchObject({ failed: 0 });
+    expect(figures[0].values.requests).toBeGreaterThan(0);
   }, 60_000);
 });
