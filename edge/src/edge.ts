@@ -16,6 +16,7 @@ import { type Listening, listen, listenAt } from "./listen.ts";
 import type { Logger } from "./logger.ts";
 import { Metrics } from "./metrics.ts";
 import { PlainLane } from "./plain-lane/plain-lane.ts";
+import { RateGate } from "./rate-gate.ts";
 import { RouteFiles } from "./route-feed/file.ts";
 import { HttpRouteFeed } from "./route-feed/http.ts";
 import { Receiver, type Touched } from "./route-feed/route-feed.ts";
@@ -116,7 +117,7 @@ export async function startEdge(config: EdgeConfig, logger: Logger): Promise<Edg
     bodyIdleMs: config.timeouts.bodyIdleMs,
     writeIdleMs: config.timeouts.writeIdleMs,
     systemMaxConcurrency: config.systemMaxConcurrency,
-    systemLoad: { underWay: 0 },
+    systemLoad: { underWay: 0, gate: new RateGate() },
   };
   const fullLane = new FullLane(parts);
   const acceptInFull = (socket: Socket): void => fullLane.accept(socket);

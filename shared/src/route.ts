@@ -22,7 +22,11 @@ export const Upstream = z.object({
 });
 export type Upstream = z.infer<typeof Upstream>;
 
-/** Bounds of one function; every one has a default on the edge's side of the feed, so none is optional here. */
+/** How often a function may be called: `perS` a second on average, `burst` at once. */
+export const Rate = z.object({ perS: z.number().positive(), burst: z.int().positive() });
+export type Rate = z.infer<typeof Rate>;
+
+/** Bounds of one function on one edge process. */
 export const RouteLimits = z.object({
   /** Largest request body, bytes; more is answered 413. */
   maxBodyBytes: z.int().positive(),
@@ -32,6 +36,8 @@ export const RouteLimits = z.object({
   firstByteMs: z.int().positive(),
   /** From the request's first byte to the answer's last one, milliseconds; `null` for streaming functions. */
   totalMs: z.int().positive().nullable(),
+  /** Calls beyond are answered 429. Absent where none was asked for, which is what stored tables and their checksums know. */
+  rate: Rate.optional(),
 });
 export type RouteLimits = z.infer<typeof RouteLimits>;
 
