@@ -418,4 +418,8 @@ describe("limits of calls", () => {
       /^stack.yml, line 8: functions.hello.annotations: com.openfaas/,
     );
   });
+
+  test("`token` is an access", () => {
+    expect(parseHello("annotations: { com.openfaas.cloud.auth: token }").spec?.access).toBe("token");
+  });
 });
