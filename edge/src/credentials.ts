@@ -28,10 +28,12 @@ const NONE: readonly string[] = [];
 function fromAuthorization(authorization: string | undefined): Presented | undefined {
   if (authorization === undefined) return undefined;
   const end = authorization.indexOf(" ");
-  const scheme = authorization.slice(0, end).toLowerCase();
-  if (scheme === "bearer") return { token: authorization.slice(end + 1).trim(), by: "bearer" };
+  const scheme = (end === -1 ? authorization : authorization.slice(0, end)).toLowerCase();
+  const rest = end === -1 ? "" : authorization.slice(end).trim();
+  // Also where nothing follows: no cookie stands in for it.
+  if (scheme === "bearer") return { token: rest, by: "bearer" };
   if (scheme !== "basic") return undefined;
-  const token = pairOf(authorization.slice(end + 1).trim()).find((part) => ACCESS_TOKEN.test(part));
+  const token = pairOf(rest).find((part) => ACCESS_TOKEN.test(part));
   return token === undefined ? undefined : { token, by: "basic" };
 }
 
