@@ -135,7 +135,7 @@ test.each<[string, (world: { feed: FeedServer }) => void]>([
   [
     "answers with a megabyte",
     ({ feed }) => {
-      feed.onQuestion = (_digest, response) => response.end(" ".repeat(1024 * 1024));
+      feed.onQuestion = (_digest, response) => response.end(`{"kind":"unknown"}${" ".repeat(1024 * 1024)}`);
     },
   ],
   [

@@ -102,6 +102,7 @@ function tosses({ functions, system }: Mode): string[] {
     `${SESSION_COOKIE}=`,
     `__Host-openfaas_cloud_state=${FORGED}`,
     `x=1, ${SESSION_COOKIE}=${FORGED}`,
+    `own=${FORGED}`,
   ];
   const domains = [
     "",
@@ -148,7 +149,16 @@ test("G15: nothing a function answers changes the session of the dashboard, in a
         cases += 1;
       }
       expect(world.told()).not.toContain(world.session);
-      expect(await world.browser.cookiesFor(`https://${world.mallory}/`)).toContain("harmless=1");
+      // Nothing of it got anywhere at all but, under names of its own, to mallory's own host.
+      const own = await world.browser.cookiesFor(`https://${world.mallory}/`);
+      expect(own).toContain("harmless=1");
+      expect(own.toLowerCase(), what).not.toMatch(/(^|[=;," ])__host-openfaas_cloud/);
+      for (const host of [world.alice, world.console, mode.functions, mode.system]) {
+        expect(
+          await world.browser.cookiesFor(`https://${host}/dashboard/`),
+          `${what}: ${host}`,
+        ).not.toContain(FORGED);
+      }
     }
   }
   expect(cases).toBeGreaterThanOrEqual(500);
