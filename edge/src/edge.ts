@@ -65,6 +65,7 @@ export async function startEdge(config: EdgeConfig, logger: Logger): Promise<Edg
     feedConnected: () => feed?.connected ?? false,
     clientConnections: () => clients.connections,
     requestsInFlight: () => clients.inFlight,
+    verdicts: () => authenticator.verdicts,
   });
 
   const tunnels = stack.use(
