@@ -66,6 +66,13 @@ interface BadVerdict {
   readonly keys: number;
 }
 
+interface Moment {
+  readonly wallMs: number;
+  readonly steadyMs: number;
+  /** Which keys there were. */
+  readonly keys: number;
+}
+
 export interface AuthenticatorOptions {
   readonly systemDomain: string;
   readonly accessTokens: AccessTokens;
@@ -170,28 +177,34 @@ export class Authenticator {
   }
 
   async #verify(token: string, digest: string): Promise<void> {
-    const keys = this.#keys;
-    const verified = await this.#verifier.verify(token, this.#wallMs());
-    if (verified === undefined) this.#rememberBad(digest, "signed-out", BAD_FOR_MS, keys);
-    else this.#remember(digest, sessionOf(verified), Number.POSITIVE_INFINITY);
+    const asked = this.#moment();
+    const verified = await this.#verifier.verify(token, asked.wallMs);
+    if (verified === undefined) this.#rememberBad(digest, "signed-out", BAD_FOR_MS, asked);
+    else this.#remember(digest, sessionOf(verified), Number.POSITIVE_INFINITY, asked);
   }
 
   #ask(digest: string, route: Route, wasGood: boolean): Promise<void> | undefined {
+    const asked = this.#moment();
     return this.#accessTokens.find(digest, { owner: route.owner, wasGood })?.then((finding) => {
       switch (finding.kind) {
         case "known":
-          this.#remember(digest, this.#sessionByToken(finding), this.#steadyMs() + RENEW_AFTER_MS);
+          this.#remember(digest, sessionByToken(finding, asked), RENEW_AFTER_MS, asked);
           break;
         case "unknown":
           this.#good?.delete(digest);
-          this.#rememberBad(digest, "signed-out", BAD_FOR_MS, this.#keys);
+          this.#rememberBad(digest, "signed-out", BAD_FOR_MS, asked);
           break;
         case "unavailable":
           // What is known goes on counting until it is too old.
-          this.#rememberBad(digest, "unavailable", UNKNOWN_FOR_MS, this.#keys);
+          this.#rememberBad(digest, "unavailable", UNKNOWN_FOR_MS, this.#moment());
           break;
       }
     });
+  }
+
+  /** When something is asked: an answer is as old as its question, however long it was under way. */
+  #moment(): Moment {
+    return { wallMs: this.#wallMs(), steadyMs: this.#steadyMs(), keys: this.#keys };
   }
 
   /** Beside the request, which goes by what is known. */
@@ -203,30 +216,30 @@ export class Authenticator {
   }
 
   /** What was revoked while it was looked into is not good; under keys that went meanwhile it is found out when it is used. */
-  #remember(digest: string, session: Session, renewMs: number): void {
-    const leftMs = session.endMs - this.#wallMs();
+  #remember(digest: string, session: Session, renewAfterMs: number, asked: Moment): void {
+    const leftMs = session.endMs - asked.wallMs;
     if (leftMs <= 0 || this.#revoked.has(session.id)) {
       this.#good?.delete(digest);
-      this.#rememberBad(digest, "signed-out", BAD_FOR_MS, this.#keys);
+      this.#rememberBad(digest, "signed-out", BAD_FOR_MS, this.#moment());
       return;
     }
     this.#good ??= new LRUCache<string, GoodVerdict>({ max: MAX_GOOD });
-    const untilMs = this.#steadyMs() + Math.min(GOOD_FOR_MS, leftMs);
+    const untilMs = asked.steadyMs + Math.min(GOOD_FOR_MS, leftMs);
     // Held against the settings when it is used.
-    this.#good.set(digest, { session, untilMs, renewMs, settings: -1 });
+    this.#good.set(digest, { session, untilMs, renewMs: asked.steadyMs + renewAfterMs, settings: -1 });
   }
 
-  #rememberBad(digest: string, kind: BadVerdict["kind"], forMs: number, keys: number): void {
+  #rememberBad(digest: string, kind: BadVerdict["kind"], forMs: number, { steadyMs, keys }: Moment): void {
     this.#bad ??= new LRUCache<string, BadVerdict>({ max: MAX_BAD });
-    this.#bad.set(digest, { kind, untilMs: this.#steadyMs() + forMs, keys });
+    this.#bad.set(digest, { kind, untilMs: steadyMs + forMs, keys });
   }
+}
 
-  #sessionByToken(answer: AccessTokenAnswer & { kind: "known" }): Session {
-    // A connection that it opened ends with a session's longest, by when the revocations told to an edge have gone again.
-    const leftMs = Math.min(answer.expiresInMs ?? Number.POSITIVE_INFINITY, SESSION_MAX_AGE_S * 1000);
-    const { id, organizations } = answer;
-    return { id, organizations, endMs: this.#wallMs() + leftMs, key: undefined };
-  }
+function sessionByToken(answer: AccessTokenAnswer & { kind: "known" }, asked: Moment): Session {
+  // A connection that it opened ends with a session's longest, by when the revocations told to an edge have gone again.
+  const leftMs = Math.min(answer.expiresInMs ?? Number.POSITIVE_INFINITY, SESSION_MAX_AGE_S * 1000);
+  const { id, organizations } = answer;
+  return { id, organizations, endMs: asked.wallMs + leftMs, key: undefined };
 }
 
 function sessionOf({ claims, key }: VerifiedSession): Session {

@@ -24,10 +24,12 @@ async function setup() {
   let nowMs = 1_000_000;
   const questions: Asker[] = [];
   let answer: AccessTokenFinding | undefined = KNOWN;
+  let arrival: Promise<unknown> = Promise.resolve();
   const accessTokens: AccessTokens = {
     find: (_digest, asker) => {
       questions.push(asker);
-      return answer === undefined ? undefined : Promise.resolve(answer);
+      const finding = answer;
+      return finding === undefined ? undefined : arrival.then(() => finding);
     },
   };
   const authenticator = new Authenticator({
@@ -64,6 +66,12 @@ async function setup() {
     },
     pass: (ms: number) => {
       nowMs += ms;
+    },
+    /** Answers are under way until the result is called. */
+    holdAnswers: () => {
+      const held = Promise.withResolvers<void>();
+      arrival = held.promise;
+      return held.resolve;
     },
     answerWith: (next: AccessTokenFinding | undefined) => {
       answer = next;
@@ -146,4 +154,17 @@ test("a question that is not asked makes it unavailable, without a wait and with
   expect(world.kindOf(TOKEN)).toBe("unavailable");
   world.answerWith(KNOWN);
   expect(await world.decide(TOKEN)).toBe("granted");
+});
+
+test("an answer is as old as its question: what it says of the token's end counts from there", async () => {
+  const world = await setup();
+  world.answerWith({ ...KNOWN, expiresInMs: 10_000 });
+  const release = world.holdAnswers();
+  const waiting = world.authenticate(TOKEN);
+  world.pass(8_000);
+  release();
+  await waiting;
+  expect(world.kindOf(TOKEN)).toBe("granted");
+  world.pass(2_001);
+  expect(world.kindOf(TOKEN)).toBe("waits");
 });
