@@ -1,14 +1,20 @@
+import type { Rate } from "@openfaas-cloud/shared/route.ts";
 import type { RequestHead } from "./headers.ts";
+import type { RateGate } from "./rate-gate.ts";
 import type { Refusal } from "./refusal.ts";
 
-/** Requests under way for whoever answers them. */
+/** What whoever answers has to do. */
 export interface Load {
+  /** Requests at this moment. */
   underWay: number;
+  /** Requests over time. */
+  readonly gate: RateGate;
 }
 
 export interface Bounds {
   readonly maxBodyBytes: number;
   readonly maxConcurrency: number;
+  readonly rate?: Rate | undefined;
 }
 
 /** A place among the requests under way. Given back when disposed, and once however often that is done. */
@@ -33,7 +39,19 @@ export class Permit implements Disposable {
  */
 export function admit(bounds: Bounds, head: RequestHead, load: Load, busy: Refusal): Permit | Refusal {
   if ((head.contentLength ?? 0) > bounds.maxBodyBytes) return bodyTooLarge(bounds.maxBodyBytes);
-  return load.underWay >= bounds.maxConcurrency ? busy : new Permit(load);
+  if (load.underWay >= bounds.maxConcurrency) return busy;
+  // Last, so that only what is let in counts.
+  const waitMs = bounds.rate === undefined ? 0 : load.gate.pass(bounds.rate, performance.now());
+  return waitMs > 0 ? tooOften(waitMs) : new Permit(load);
+}
+
+function tooOften(waitMs: number): Refusal {
+  return {
+    status: 429,
+    code: "rate-exceeded",
+    message: "This function is called more often than it may be. Call it less often, or try again shortly.",
+    retryAfterS: Math.ceil(waitMs / 1000),
+  };
 }
 
 export function bodyTooLarge(maxBodyBytes: number): Refusal {

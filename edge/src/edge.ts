@@ -3,6 +3,7 @@ import type { Server } from "node:http";
 import type { Socket } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Route } from "@openfaas-cloud/shared/route.ts";
+import { HttpAccessTokens } from "./access-tokens.ts";
 import { listenForAdmin } from "./admin.ts";
 import { Authenticator } from "./authenticate.ts";
 import { ClientListener } from "./client-listener.ts";
@@ -16,6 +17,7 @@ import { type Listening, listen, listenAt } from "./listen.ts";
 import type { Logger } from "./logger.ts";
 import { Metrics } from "./metrics.ts";
 import { PlainLane } from "./plain-lane/plain-lane.ts";
+import { RateGate } from "./rate-gate.ts";
 import { RouteFiles } from "./route-feed/file.ts";
 import { HttpRouteFeed } from "./route-feed/http.ts";
 import { Receiver, type Touched } from "./route-feed/route-feed.ts";
@@ -46,11 +48,11 @@ export async function startEdge(config: EdgeConfig, logger: Logger): Promise<Edg
   stack.defer(() => controlPlane.destroy());
   const files = stack.use(new RouteFiles(config.dataDirectory, logger));
 
-  let authenticator = new Authenticator(NO_SETTINGS, config.domains.system, logger);
+  const { controlPlaneUrl: origin, feedCredential: credential } = config;
+  const accessTokens = stack.use(new HttpAccessTokens(origin, credential, logger));
+  const authenticator = new Authenticator({ systemDomain: config.domains.system, accessTokens, logger });
   const receiver = new Receiver((next, previous, touched) => {
-    if (next.settings !== previous?.settings) {
-      authenticator = new Authenticator(next.settings, config.domains.system, logger);
-    }
+    if (next.settings !== previous?.settings) authenticator.follow(next.settings);
     upstreams.follow(next, touchedRoutes(previous, touched));
     tunnels.endRevoked();
     metrics.tableReplacedAtMs = Date.now();
@@ -63,6 +65,7 @@ export async function startEdge(config: EdgeConfig, logger: Logger): Promise<Edg
     feedConnected: () => feed?.connected ?? false,
     clientConnections: () => clients.connections,
     requestsInFlight: () => clients.inFlight,
+    verdicts: () => authenticator.verdicts,
   });
 
   const tunnels = stack.use(
@@ -83,7 +86,6 @@ export async function startEdge(config: EdgeConfig, logger: Logger): Promise<Edg
     logger.info({ version: stored.version, routes: stored.size }, "routes restored from disk");
   }
 
-  const { controlPlaneUrl: origin, feedCredential: credential } = config;
   const table = (): RouteTable | undefined => receiver.table;
   const onDropped = (): void => metrics.usageDropped.inc();
   stack.use(new UsageReporter({ origin, credential, edgeId, records, table, logger, onDropped }));
@@ -110,13 +112,13 @@ export async function startEdge(config: EdgeConfig, logger: Logger): Promise<Edg
     onEjection: () => metrics.ejections.inc(),
     domains: config.domains,
     table,
-    authenticator: () => authenticator,
+    authenticator,
     upstreams,
     controlPlane,
     bodyIdleMs: config.timeouts.bodyIdleMs,
     writeIdleMs: config.timeouts.writeIdleMs,
     systemMaxConcurrency: config.systemMaxConcurrency,
-    systemLoad: { underWay: 0 },
+    systemLoad: { underWay: 0, gate: new RateGate() },
   };
   const fullLane = new FullLane(parts);
   const acceptInFull = (socket: Socket): void => fullLane.accept(socket);
@@ -143,8 +145,6 @@ export async function startEdge(config: EdgeConfig, logger: Logger): Promise<Edg
   const close = (): Promise<void> => owned.disposeAsync();
   return { port, adminPort: admin.port, close, [Symbol.asyncDispose]: close };
 }
-
-const NO_SETTINGS = { keys: [], revoked: [], listOwners: false };
 
 /** The routes of the table before that a change may have taken away. */
 function touchedRoutes(previous: RouteTable | undefined, touched: Touched): "all" | Route[] {

@@ -72,9 +72,9 @@ export function functionForwarding(
 ): Forwarding {
   const { table, upstreams, domains, bodyIdleMs, writeIdleMs } = parts;
   const { maxBodyBytes, firstByteMs, totalMs } = route.limits;
-  const usedBearer = access.credential === "bearer";
+  const isOurs = access.credential === "authorization";
   return {
-    ...common(exchange, head, usedBearer ? "remove-platforms-and-authorization" : "remove-platforms"),
+    ...common(exchange, head, isOurs ? "remove-platforms-and-authorization" : "remove-platforms"),
     replicas: () => {
       const current = table()?.find(route.owner, route.function);
       return current === undefined ? [] : upstreams.replicasOf(current);

@@ -1,6 +1,6 @@
 import { errorMessage } from "@openfaas-cloud/shared/known-error.ts";
 import { admit, type Load } from "./admit.ts";
-import { type Authenticator, FORBIDDEN, signedOut } from "./authenticate.ts";
+import { type Authenticator, denial } from "./authenticate.ts";
 import type { Exchange } from "./exchange.ts";
 import {
   type Forwarding,
@@ -19,7 +19,7 @@ import { findTarget, isInternalPath, type Target } from "./target.ts";
 
 /** What serving a request takes; made once, by edge.ts. */
 export interface RequestParts extends Recorder, ForwardingParts {
-  readonly authenticator: () => Authenticator;
+  readonly authenticator: Authenticator;
   readonly systemLoad: Load;
 }
 
@@ -74,15 +74,13 @@ async function serveFunction(
   if (route === undefined) return notFound(target, table, parts.domains);
   exchange.route = route;
 
-  const authenticator = parts.authenticator();
-  const decision = authenticator.authenticate(route, head);
-  const access = decision instanceof Promise ? await decision : decision;
-  // Policy, keys and revocations may have changed meanwhile: what was decided by the ones before is decided again.
-  const isCurrent = parts.table()?.find(target.owner, target.function) === route;
-  if (!isCurrent || parts.authenticator() !== authenticator)
+  const access = parts.authenticator.authenticate(route, head, exchange);
+  if (access instanceof Promise) {
+    // Whoever had to wait is judged from here on anew: the table and the keys may have changed meanwhile.
+    await access;
     return serveFunction(exchange, head, target, parts);
-  if (access.kind === "signed-out") return signedOut(dashboardAt(parts.domains, target.host));
-  if (access.kind === "forbidden") return FORBIDDEN;
+  }
+  if (access.kind !== "granted") return denial(access, route, dashboardAt(parts.domains, target.host));
   exchange.session = access.session;
 
   if (route.upstreams.length === 0) return NO_REPLICA;

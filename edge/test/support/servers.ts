@@ -7,6 +7,7 @@ import { Secret } from "@openfaas-cloud/shared/env.ts";
 import { pino } from "pino";
 import type { EdgeConfig, Timeouts } from "../../src/config.ts";
 import { type Edge, startEdge } from "../../src/edge.ts";
+import type { Logger } from "../../src/logger.ts";
 import { CREDENTIAL } from "./feed-server.ts";
 
 export const quiet = pino({ level: "silent" });
@@ -30,7 +31,14 @@ export interface TestEdge extends Edge {
 /** An edge with a data directory of its own, that has a table unless told not to wait for one. */
 export async function testEdge(
   controlPlane: string,
-  more: Partial<Omit<EdgeConfig, "timeouts">> & { timeouts?: Partial<Timeouts>; wait?: boolean } = {},
+  {
+    logger = quiet,
+    ...more
+  }: Partial<Omit<EdgeConfig, "timeouts">> & {
+    timeouts?: Partial<Timeouts>;
+    wait?: boolean;
+    logger?: Logger;
+  } = {},
 ): Promise<TestEdge> {
   const directory = more.dataDirectory === undefined ? await tempDirectory() : undefined;
   const edge = await startEdge(
@@ -51,7 +59,7 @@ export async function testEdge(
       ...more,
       timeouts: { headersMs: 10_000, bodyIdleMs: 30_000, writeIdleMs: 120_000, ...more.timeouts },
     },
-    quiet,
+    logger,
   );
   const scrape = async (): Promise<string> =>
     (await fetch(`http://127.0.0.1:${edge.adminPort}/metrics`)).text();
