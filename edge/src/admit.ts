@@ -8,6 +8,7 @@ export interface Load {
 
 export interface Bounds {
   readonly maxBodyBytes: number;
+  /** Of all workers together. */
   readonly maxConcurrency: number;
 }
 
@@ -29,11 +30,17 @@ export class Permit implements Disposable {
 
 /**
  * Checks the bounds that are known before a byte is forwarded; the body's real length is watched while it streams. `busy` is
- * what to say when there are too many.
+ * what to say when there are too many. Each of several workers has its share of them, rounded up, so that none is left without.
  */
-export function admit(bounds: Bounds, head: RequestHead, load: Load, busy: Refusal): Permit | Refusal {
+export function admit(
+  bounds: Bounds,
+  head: RequestHead,
+  load: Load,
+  busy: Refusal,
+  workers: number,
+): Permit | Refusal {
   if ((head.contentLength ?? 0) > bounds.maxBodyBytes) return bodyTooLarge(bounds.maxBodyBytes);
-  return load.underWay >= bounds.maxConcurrency ? busy : new Permit(load);
+  return load.underWay >= Math.ceil(bounds.maxConcurrency / workers) ? busy : new Permit(load);
 }
 
 export function bodyTooLarge(maxBodyBytes: number): Refusal {
