@@ -13,6 +13,7 @@ export interface Load {
 
 export interface Bounds {
   readonly maxBodyBytes: number;
+  /** Of all workers together. */
   readonly maxConcurrency: number;
   readonly rate?: Rate | undefined;
 }
@@ -35,11 +36,17 @@ export class Permit implements Disposable {
 
 /**
  * Checks the bounds that are known before a byte is forwarded; the body's real length is watched while it streams. `busy` is
- * what to say when there are too many.
+ * what to say when there are too many. Each of several workers has its share of them, rounded up, so that none is left without.
  */
-export function admit(bounds: Bounds, head: RequestHead, load: Load, busy: Refusal): Permit | Refusal {
+export function admit(
+  bounds: Bounds,
+  head: RequestHead,
+  load: Load,
+  busy: Refusal,
+  workers: number,
+): Permit | Refusal {
   if ((head.contentLength ?? 0) > bounds.maxBodyBytes) return bodyTooLarge(bounds.maxBodyBytes);
-  if (load.underWay >= bounds.maxConcurrency) return busy;
+  if (load.underWay >= Math.ceil(bounds.maxConcurrency / workers)) return busy;
   // Last, so that only what is let in counts.
   const waitMs = bounds.rate === undefined ? 0 : load.gate.pass(bounds.rate, performance.now());
   return waitMs > 0 ? tooOften(waitMs) : new Permit(load);

@@ -1,6 +1,7 @@
 import { randomBytes } from "node:crypto";
 import type { Socket } from "node:net";
 import type { Client, Exchange } from "./exchange.ts";
+import { LeaveTaking } from "./leave-taking.ts";
 
 /** Who is connected, and what of theirs is under way, whichever lane serves them. */
 export class Clients {
@@ -9,8 +10,13 @@ export class Clients {
   /** A random prefix for each run and a counter: as unique as a UUID, at a tenth of its cost. */
   readonly #idPrefix = randomBytes(6).toString("base64url").replaceAll(/[-_]/g, "0");
   #requestCount = 0;
-  #idle = Promise.withResolvers<void>();
-  #draining = false;
+  readonly #onConnections: (open: number) => void;
+  #leaveTaking: LeaveTaking | undefined;
+
+  /** @param onConnections told the number of connections whenever it has changed */
+  constructor(onConnections: (open: number) => void) {
+    this.#onConnections = onConnections;
+  }
 
   get connections(): number {
     return this.#connections.size;
@@ -22,13 +28,19 @@ export class Clients {
 
   /** Nothing new is wanted: what is answered from now on is the last on its connection. */
   get draining(): boolean {
-    return this.#draining;
+    return this.#leaveTaking !== undefined;
   }
 
   connected(socket: Socket, scheme: Client["scheme"]): Client {
     const client = { address: plainAddress(socket.remoteAddress), scheme };
     this.#connections.set(socket, client);
-    socket.once("close", () => this.#connections.delete(socket));
+    this.#leaveTaking?.add(client, socket);
+    socket.once("close", () => {
+      this.#connections.delete(socket);
+      this.#leaveTaking?.gone(client);
+      this.#onConnections(this.#connections.size);
+    });
+    this.#onConnections(this.#connections.size);
     return client;
   }
 
@@ -48,29 +60,15 @@ export class Clients {
 
   over(exchange: Exchange): void {
     this.#inFlight.delete(exchange);
-    if (this.#inFlight.size === 0) this.#idle.resolve();
+    this.#leaveTaking?.answered(exchange.client);
   }
 
-  /** From now on `draining`. */
-  startDrain(): ReadonlySet<Exchange> {
-    this.#draining = true;
-    this.#idle = Promise.withResolvers();
-    if (this.#inFlight.size === 0) this.#idle.resolve();
-    return this.#inFlight;
-  }
-
-  /** Resolves when nothing is under way any more. */
-  get idle(): Promise<void> {
-    return this.#idle.promise;
-  }
-
-  /** Ends every connection, after what was written to it already. */
-  endAll(): void {
-    for (const socket of this.#connections.keys()) socket.destroySoon();
-  }
-
-  destroyAll(): void {
-    for (const socket of this.#connections.keys()) socket.destroy();
+  /** From now on `draining`: tells what is under way, and how the connections take their leave. */
+  startDrain(): { readonly underWay: ReadonlySet<Exchange>; readonly leaveTaking: LeaveTaking } {
+    const leaveTaking = new LeaveTaking(() => [...this.#inFlight].map(({ client }) => client));
+    for (const [socket, client] of this.#connections) leaveTaking.add(client, socket);
+    this.#leaveTaking = leaveTaking;
+    return { underWay: this.#inFlight, leaveTaking };
   }
 }
 

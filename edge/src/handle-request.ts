@@ -21,6 +21,8 @@ import { findTarget, isInternalPath, type Target } from "./target.ts";
 export interface RequestParts extends Recorder, ForwardingParts {
   readonly authenticator: Authenticator;
   readonly systemLoad: Load;
+  /** How many processes serve the port, this one included. */
+  readonly workers: number;
 }
 
 /**
@@ -84,7 +86,7 @@ async function serveFunction(
   exchange.session = access.session;
 
   if (route.upstreams.length === 0) return NO_REPLICA;
-  const permit = admit(route.limits, head, parts.records.of(route), FUNCTION_BUSY);
+  const permit = admit(route.limits, head, parts.records.of(route), FUNCTION_BUSY, parts.workers);
   if ("status" in permit) return permit;
   using _permit = permit;
   // Awaited here, since the permit ends with this function.
@@ -112,7 +114,7 @@ async function serveSystem(
   if (isRoot && (method === "GET" || method === "HEAD") && target.host.name.startsWith("system.")) {
     return redirect(exchange, "/dashboard/");
   }
-  const permit = admit(systemBounds(parts), head, parts.systemLoad, SYSTEM_BUSY);
+  const permit = admit(systemBounds(parts), head, parts.systemLoad, SYSTEM_BUSY, parts.workers);
   if ("status" in permit) return permit;
   using _permit = permit;
   return await send(exchange, systemForwarding(exchange, head, target, parts));

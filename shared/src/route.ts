@@ -33,7 +33,10 @@ export type Rate = z.infer<typeof Rate>;
 export const RouteLimits = z.object({
   /** Largest request body, bytes; more is answered 413. */
   maxBodyBytes: z.int().positive(),
-  /** Requests under way at once on one edge; one more is answered 429. */
+  /**
+   * Requests under way at once on one edge; one more is answered 429. An edge of several workers gives each its share, rounded up:
+   * more than this by at most one for each worker.
+   */
   maxConcurrency: z.int().positive(),
   /** How long the upstream may keep us waiting, for room for the body and for the head of its answer, milliseconds; then 504. */
   firstByteMs: z.int().positive(),

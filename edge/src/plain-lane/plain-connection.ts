@@ -66,9 +66,10 @@ export class PlainConnection {
     return this.#bodyLeft;
   }
 
-  /** Whether the connection ends with this answer. */
-  get isLast(): boolean {
-    return this.#last || this.#parts.clients.draining;
+  /** Whether the connection ends with the answer whose head is written now; what that says is kept to. */
+  endsWithAnswer(): boolean {
+    this.#last ||= this.#parts.clients.draining;
+    return this.#last;
   }
 
   get closed(): boolean {
@@ -131,12 +132,6 @@ export class PlainConnection {
       case "busy":
         break;
     }
-  }
-
-  /** Ends it where it has nothing under way; else it ends with its answer. */
-  drain(): void {
-    if (this.#state === "idle") this.#socket.destroySoon();
-    else this.#last = true;
   }
 
   readonly #onData = (bytes: Buffer): void => {
@@ -206,7 +201,7 @@ export class PlainConnection {
     record(exchange, this.#parts);
     this.#parts.clients.over(exchange);
     if (this.#socket.destroyed) return;
-    if (this.isLast || this.#bodyLeft > 0) {
+    if (this.#last || this.#bodyLeft > 0) {
       this.#linger();
       return;
     }

@@ -89,7 +89,7 @@ export class PlainExchange extends Exchange {
   /** The beginning of an answer: its first line, and those about the connection and the time. */
   answerLine(status: number, reason: string): string {
     this.#status = status;
-    const { isLast } = this.connection;
+    const isLast = this.connection.endsWithAnswer();
     return `HTTP/1.1 ${status} ${reason}\r\n${isLast ? "Connection: close\r\n" : ""}`;
   }
 }

@@ -54,11 +54,6 @@ export class PlainLane implements Disposable {
     this.#connections.add(new PlainConnection(socket, client, this.#parts));
   }
 
-  /** Ends idle connections, and each other one with its answer. */
-  drain(): void {
-    for (const connection of this.#connections) connection.drain();
-  }
-
   [Symbol.dispose](): void {
     clearInterval(this.#timer);
   }

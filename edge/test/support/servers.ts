@@ -46,8 +46,11 @@ export async function testEdge(
       host: "127.0.0.1",
       port: 0,
       descriptors: [],
+      role: { kind: "only" },
+      successor: false,
       adminHost: "127.0.0.1",
       adminPort: 0,
+      adminDescriptors: [],
       dataDirectory: directory?.path ?? "",
       domains: { functions: "fn.test", system: "console.test" },
       controlPlaneUrl: controlPlane,
@@ -74,8 +77,7 @@ export async function testEdge(
     );
   }
   return {
-    port: edge.port,
-    adminPort: edge.adminPort,
+    ...edge,
     close,
     [Symbol.asyncDispose]: close,
     metric: async (line) => {
