@@ -27,7 +27,7 @@ const PIECE = 8 * 1024;
 const MAX_HELD = 2 * (16 + 64) * 1024;
 const STREAMING = { totalMs: null, maxBodyBytes: 1024 * MIB };
 
-describe.each(LANES)("in the $lane lane", ({ config }) => {
+describe.each(LANES)("$lane lane", ({ config }) => {
   describe("back-pressure", () => {
     test("an answer that is not read holds the function back, and arrives whole when it is", async () => {
       let pour: Pour | undefined;
@@ -321,6 +321,24 @@ describe.each(LANES)("in the $lane lane", ({ config }) => {
       // Whether the connection goes on is for the edge to say; what comes on it is not.
       expect(next.requests.map(({ url }) => url)).toEqual(answers.length === 2 ? ["/honest"] : []);
     });
+  });
+
+  test("a refusal before the body has come says that the connection ends with it", async () => {
+    await using feed = await new FeedServer([]).listen();
+    await using edge = await testEdge(feed.origin, config);
+    using client = rawClient(edge.port, `POST /nope HTTP/1.1\r\n${HOST}Content-Length: 1000\r\n\r\nabc`);
+    await closesWithin(client, 10_000);
+    const [answer] = readAnswers(client.text(), ["POST"]);
+    expect([answer?.status, answer?.headers.get("connection")]).toEqual([404, ["close"]]);
+  });
+
+  test("a function's connection serves on after an answer that was too large to be taken at once", async () => {
+    const large = Buffer.alloc(MIB, "x");
+    await using fn = await upstream((_request, response) => void response.end(large));
+    await using feed = await new FeedServer([route("alice/f", [fn.url])]).listen();
+    await using edge = await testEdge(feed.origin, config);
+    for (let i = 0; i < 5; i++) expect((await edge.call("alice.fn.test", "/f")).body).toHaveLength(MIB);
+    expect(fn.sockets.size).toBe(1);
   });
 
   describe("a client that leaves", () => {
