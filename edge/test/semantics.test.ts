@@ -47,7 +47,7 @@ function fieldsOf(request: string): [string, string][] {
   return lines.map((line) => [line.slice(0, line.indexOf(":")), line.slice(line.indexOf(":") + 2)]);
 }
 
-describe.each(LANES)("in the $lane lane", ({ config }) => {
+describe.each(LANES)("$lane lane", ({ config }) => {
   test("answers with and without a body follow each other on a connection, each with its own", async () => {
     await using fn = await scripted({
       "/length": "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello",
@@ -181,8 +181,9 @@ describe.each(LANES)("in the $lane lane", ({ config }) => {
     });
     expect(next?.status).toBe(200);
     expect(fn.requests).toHaveLength(2);
-    expect(fn.requests[0]).toMatch(/\r\n5\r\nhello\r\n0\r\n\r\n$/);
-    expect(fn.requests[0]).not.toMatch(/x-sum|6\.6\.6\.6|authorization|^te:/im);
+    const post = fn.requests.find((request) => request.startsWith("POST "));
+    expect(post).toMatch(/\r\n5\r\nhello\r\n0\r\n\r\n$/);
+    expect(post).not.toMatch(/x-sum|6\.6\.6\.6|authorization|^te:/im);
   });
 
   describe("HTTP/1.0", () => {
