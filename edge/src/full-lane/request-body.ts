@@ -56,6 +56,7 @@ export class RequestBody extends Readable {
   }
 
   override pause(): this {
+    if (!this.#over) this.#waitForUpstream();
     this.#request.pause();
     return super.pause();
   }
