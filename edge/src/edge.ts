@@ -114,6 +114,7 @@ export async function startEdge(config: EdgeConfig, logger: Logger): Promise<Edg
     upstreams,
     controlPlane,
     bodyIdleMs: config.timeouts.bodyIdleMs,
+    bodyDripMs: config.timeouts.bodyDripMs,
     writeIdleMs: config.timeouts.writeIdleMs,
     systemMaxConcurrency: config.systemMaxConcurrency,
     systemLoad: { underWay: 0 },

@@ -397,6 +397,29 @@ test("a client that stops sending its body is answered 408", async () => {
   expect(await edge.metric("ofc_edge_requests_in_flight")).toBe(0);
 });
 
+test("a client that drips its body is answered 408; one that pauses is not, nor one that streams", async () => {
+  await using fn = await upstream();
+  await using feed = await new FeedServer([
+    route("alice/f", [fn.url]),
+    route("alice/stream", [fn.url], { limits: { totalMs: null } }),
+  ]).listen();
+  await using edge = await testEdge(feed.origin, { timeouts: { bodyDripMs: 4_200 } });
+  const paused = rawClient(
+    edge.port,
+    "POST /f HTTP/1.1\r\nHost: alice.fn.test\r\nConnection: close\r\nContent-Length: 2000\r\n\r\n",
+  );
+  paused.socket.write("x");
+  const streaming = slowUpload(edge.port, "/stream", 100);
+  const dripping = slowUpload(edge.port, "/f", 1_000);
+  await until(() => dripping.text().includes("body-idle"), "the drip to be refused", 8_000);
+  expect(dripping.text()).toMatch(/^HTTP\/1\.1 408 /);
+  paused.socket.write("x".repeat(1_999));
+  await Promise.all([paused.closed, streaming.closed, dripping.closed]);
+  expect(paused.text()).toMatch(/^HTTP\/1\.1 200 /);
+  expect(streaming.text()).toMatch(/^HTTP\/1\.1 200 /);
+  expect(await edge.metric("ofc_edge_ejections_total")).toBe(0);
+});
+
 test("a client that does not finish its head is answered 408", async () => {
   await using feed = await new FeedServer([]).listen();
   await using edge = await testEdge(feed.origin, { timeouts: { headersMs: 200 } });

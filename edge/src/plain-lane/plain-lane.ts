@@ -6,7 +6,7 @@ import type { TransferParts } from "../transfer.ts";
 import { HttpDate } from "./http-date.ts";
 import { PlainConnection, type PlainConnectionParts } from "./plain-connection.ts";
 
-const LOOK_EVERY_MS = 1_000;
+const LOOK_EVERY_MS = 500;
 const READ_BYTES = 64 * 1024;
 
 export interface PlainLaneParts extends RequestParts, TransferParts {

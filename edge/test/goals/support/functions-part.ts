@@ -1,0 +1,47 @@
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
+import { z } from "zod";
+import { servePart } from "./part.ts";
+
+/**
+ * Functions of a goal. `/endless` answers without an end, `/upload` when it has the whole body, both no faster than
+ * `bytesPerS`, so that filling the kernel's buffers of a thousand connections is not what is measured; `/` at once.
+ */
+const Options = z.object({ bytesPerS: z.number() });
+
+const CHUNK = Buffer.alloc(64 * 1024, "x");
+const TICK_MS = 100;
+
+servePart({
+  async listen(given) {
+    const { bytesPerS } = Options.parse(given);
+    const server = createServer({ keepAliveTimeout: 60_000 }, (request, response) => {
+      request.on("error", () => undefined);
+      response.on("error", () => undefined);
+      if (request.url === "/endless") {
+        const timer = setInterval(
+          () => response.writableNeedDrain || response.write(CHUNK),
+          (CHUNK.length / bytesPerS) * 1_000,
+        );
+        response.on("close", () => clearInterval(timer));
+      } else if (request.url === "/upload") {
+        // No faster than this, whatever has come: who sends is to be held back.
+        let due = 0;
+        const timer = setInterval(() => {
+          due = Math.min(due + (bytesPerS * TICK_MS) / 1_000, bytesPerS);
+          for (let chunk = request.read(); chunk !== null; chunk = due > 0 ? request.read() : null) {
+            due -= (chunk as Buffer).length;
+          }
+        }, TICK_MS);
+        response.on("close", () => clearInterval(timer));
+        request.on("end", () => response.end("taken"));
+      } else {
+        request.resume().on("end", () => response.end("hello"));
+      }
+    });
+    await new Promise<void>((resolve) =>
+      server.listen({ port: 0, host: "127.0.0.1", backlog: 4_096 }, resolve),
+    );
+    return (server.address() as AddressInfo).port;
+  },
+});
