@@ -19,12 +19,14 @@ export interface HonestLoad extends AsyncDisposable {
   report(): Promise<HonestReport>;
 }
 
-/** 200 requests a second for `alice/honest`, from a process of their own. */
+/** After a warm-up, 200 requests a second for `alice/honest`, from a process of their own. */
 export async function startHonestLoad(port: number, functionUrl: string): Promise<HonestLoad> {
   const part = startPart("honest-part.ts");
   const functionPort = Number(new URL(functionUrl).port);
   const where = { port, functionPort, host: "alice.fn.test", path: "/honest/" };
-  await part.ask("begin", { ...where, perS: 200, connections: 8 }, z.null());
+  const options = { ...where, perS: 200, connections: 8 };
+  await part.ask("warmUp", options, z.null());
+  await part.ask("begin", options, z.null());
   return {
     report: () => part.ask("report", {}, Report),
     [Symbol.asyncDispose]: () => part[Symbol.asyncDispose](),

@@ -19,11 +19,11 @@ type Kind = "header" | "body" | "never-reading";
 
 /** Sources, so that the ports of one do not run out. */
 const ADDRESSES = Array.from({ length: 20 }, (_, i) => `127.0.0.${i + 2}`);
-/** Opened at once, so that the listener's queue does not overflow. */
-const BATCH = 100;
+/** A thousand a second, which is more than what goes, so that there are always as many as asked for. */
+const BATCH = 25;
 const BATCH_EVERY_MS = 25;
 /** For all that never read to come, each of whom has several MiB passed to the kernel before that says that it is enough. */
-const NEVER_READING_COME_MS = 30_000;
+const NEVER_READING_COME_MS = 45_000;
 
 const HOST = "Host: alice.fn.test\r\n";
 const FIRST_BYTES: Readonly<Record<Kind, string>> = {
@@ -54,7 +54,7 @@ servePart({
     const coming = setInterval(() => {
       if (stillToCome-- > 0) openOne(port, "never-reading");
       else clearInterval(coming);
-    }, NEVER_READING_COME_MS / neverReading);
+    }, NEVER_READING_COME_MS / Math.max(1, neverReading));
     const first = Promise.withResolvers<void>();
     setInterval(() => {
       for (const kind of toOpen.splice(0, BATCH)) openOne(port, kind);
