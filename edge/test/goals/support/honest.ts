@@ -14,6 +14,8 @@ const Report = z.object({
 });
 export type HonestReport = z.infer<typeof Report>;
 
+export const HONEST_CONNECTIONS = 8;
+
 export interface HonestLoad extends AsyncDisposable {
   /** What came of the requests since the last report, or since the start. */
   report(): Promise<HonestReport>;
@@ -24,7 +26,7 @@ export async function startHonestLoad(port: number, functionUrl: string): Promis
   const part = startPart("honest-part.ts");
   const functionPort = Number(new URL(functionUrl).port);
   const where = { port, functionPort, host: "alice.fn.test", path: "/honest/" };
-  const options = { ...where, perS: 200, connections: 8 };
+  const options = { ...where, perS: 200, connections: HONEST_CONNECTIONS };
   await part.ask("warmUp", options, z.null());
   await part.ask("begin", options, z.null());
   return {
