@@ -37,6 +37,7 @@ const Report = z.object({
   broken: z.number(),
 });
 
+// Both lanes where there is time for it; else the edge as it ships.
 test.each(NIGHTLY ? LANES : LANES.slice(0, 1))(
   "large bodies cost no memory and no honest client's time, both ways (plain lane %s)",
   async (lane) => {

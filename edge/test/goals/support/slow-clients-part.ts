@@ -3,7 +3,8 @@ import { z } from "zod";
 import { servePart } from "./part.ts";
 
 /**
- * Clients that hold what they were given for as long as they can: drips of a head, drips of a body, and those that never read.
+ * Clients that hold what they were given for as long as they can: drips of a head, of a body with a length and one in chunks
+ * (which no plain lane takes), and those that never read.
  * A drip that is told to go comes back at once; being told to go means to hear the end of the connection, and until it is
  * reset it drips on.
  */
@@ -15,7 +16,7 @@ const Options = z.object({
   dripEveryMs: z.number(),
 });
 
-type Kind = "header" | "body" | "never-reading";
+type Kind = "header" | "body" | "chunked-body" | "never-reading";
 
 /** Sources, so that the ports of one do not run out. */
 const ADDRESSES = Array.from({ length: 20 }, (_, i) => `127.0.0.${i + 2}`);
@@ -29,6 +30,7 @@ const HOST = "Host: alice.fn.test\r\n";
 const FIRST_BYTES: Readonly<Record<Kind, string>> = {
   header: `GET /slow/ HTTP/1.1\r\n${HOST}X-Drip: `,
   body: `POST /slow/upload HTTP/1.1\r\n${HOST}Content-Length: 10000\r\n\r\n`,
+  "chunked-body": `POST /slow/upload HTTP/1.1\r\n${HOST}Transfer-Encoding: chunked\r\n\r\n2710\r\n`,
   "never-reading": `GET /slow/endless HTTP/1.1\r\n${HOST}\r\n`,
 };
 
@@ -37,7 +39,7 @@ const PARTS = 30;
 
 const open = new Set<Socket>();
 const drips = Array.from({ length: PARTS }, () => new Set<Socket>());
-const livedMs: Record<Kind, number> = { header: 0, body: 0, "never-reading": 0 };
+const livedMs: Record<Kind, number> = { header: 0, body: 0, "chunked-body": 0, "never-reading": 0 };
 let opened = 0;
 let goneEarly = 0;
 let comingBack = true;
@@ -47,7 +49,8 @@ servePart({
   async attack(given) {
     const { port, headerDrips, bodyDrips, neverReading, dripEveryMs } = Options.parse(given);
     const add = (kind: Kind, count: number) => toOpen.push(...Array.from({ length: count }, () => kind));
-    add("body", bodyDrips);
+    add("body", Math.ceil(bodyDrips / 2));
+    add("chunked-body", Math.floor(bodyDrips / 2));
     add("header", headerDrips);
     const all = toOpen.length;
     let stillToCome = neverReading;
@@ -73,7 +76,7 @@ servePart({
     /** Never-reading ones that did not last. */
     goneEarly,
     longestHeaderMs: livedMs.header,
-    longestBodyMs: livedMs.body,
+    longestBodyMs: Math.max(livedMs.body, livedMs["chunked-body"]),
   }),
   stopComingBack() {
     comingBack = false;
