@@ -45,6 +45,11 @@ export interface Timeouts {
   /** For the next piece of a body that is meant for a function. */
   readonly bodyIdleMs: number;
   /**
+   * With a body that comes by drips, slower than 240 bytes a second: altogether, pauses not counted. Functions that stream
+   * are not held to it.
+   */
+  readonly bodyDripMs: number;
+  /**
    * With an answer that it does not read. Not shorter than a minute: Linux tells of room only when a third of a send buffer
    * is free, which took a steady reader of 32 KiB/s 46 s.
    */
@@ -95,6 +100,7 @@ const Environment = z.object({
   EDGE_DRAIN_MS: positiveInteger.default(30_000),
   EDGE_HEADERS_MS: positiveInteger.default(10_000),
   EDGE_BODY_IDLE_MS: positiveInteger.default(30_000),
+  EDGE_BODY_DRIP_MS: positiveInteger.default(10_000),
   EDGE_WRITE_IDLE_MS: positiveInteger.default(120_000),
   EDGE_SYSTEM_CONCURRENCY: positiveInteger.default(1_000),
   EDGE_PLAIN_LANE: z.enum(["on", "off"]).default("on"),
@@ -125,6 +131,7 @@ export function readConfig(environment: Readonly<Record<string, string | undefin
     timeouts: {
       headersMs: given.EDGE_HEADERS_MS,
       bodyIdleMs: given.EDGE_BODY_IDLE_MS,
+      bodyDripMs: given.EDGE_BODY_DRIP_MS,
       writeIdleMs: given.EDGE_WRITE_IDLE_MS,
     },
     plainLane: given.EDGE_PLAIN_LANE === "on",

@@ -145,6 +145,7 @@ export async function startEdge(
     upstreams,
     controlPlane,
     bodyIdleMs: config.timeouts.bodyIdleMs,
+    bodyDripMs: config.timeouts.bodyDripMs,
     writeIdleMs: config.timeouts.writeIdleMs,
     systemMaxConcurrency: config.systemMaxConcurrency,
     systemLoad: { underWay: 0, gate: new RateGate() },

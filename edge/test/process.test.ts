@@ -150,7 +150,12 @@ test("an unusable environment is told whole, without its values", () => {
   });
   expect(config).toMatchObject({ port: 8080, controlPlaneUrl: "http://127.0.0.1:1" });
   // Those of the contract.
-  expect(config.timeouts).toEqual({ headersMs: 10_000, bodyIdleMs: 30_000, writeIdleMs: 120_000 });
+  expect(config.timeouts).toEqual({
+    headersMs: 10_000,
+    bodyIdleMs: 30_000,
+    bodyDripMs: 10_000,
+    writeIdleMs: 120_000,
+  });
   expect(config.systemMaxConcurrency).toBe(1_000);
   expect(config.domains).toEqual({ functions: "fn.test", system: "fn.test" });
   expect(JSON.stringify(config)).not.toContain(CREDENTIAL);

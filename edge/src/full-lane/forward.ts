@@ -43,6 +43,8 @@ class FullTransfer extends Transfer {
   readonly #body: RequestBody | undefined;
   #attempt: Attempt | undefined;
   #bodyBytesSeen = false;
+  /** The answer's status says that no body follows, whatever its Content-Length says of the one that would. */
+  #bodiless = false;
 
   constructor(
     exchange: FullExchange,
@@ -134,6 +136,7 @@ class FullTransfer extends Transfer {
       return;
     }
     this.answeredWith(status);
+    this.#bodiless = status === 204 || status === 304;
     // What comes with the head in one packet leaves in one; a head that comes alone, as of an event stream, does not wait.
     process.nextTick(() => {
       if (!this.#bodyBytesSeen && !this.settled && !response.writableEnded) response.flushHeaders();
@@ -182,6 +185,7 @@ class FullTransfer extends Transfer {
     if (error instanceof BodyTooLarge) this.bodyTooLarge();
     else if (error instanceof ClientGone) this.finish({ kind: "client-gone" });
     else if (codeOf(error) === "UND_ERR_INVALID_ARG") this.fail(NOT_FORWARDABLE);
+    else if (this.#bodiless && codeOf(error) === "UND_ERR_RES_CONTENT_LENGTH_MISMATCH") this.end([]);
     else this.attemptFailed(attempt);
   }
 

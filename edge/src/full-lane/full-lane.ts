@@ -15,6 +15,11 @@ const KEEP_ALIVE_IDLE_MS = 60_000;
 /** How late a head that is late may be noticed, at most. */
 const CONNECTIONS_SCAN_MS = 500;
 const MAX_HEADER_BYTES = 16 * 1024;
+/**
+ * Held of a body before its sender is made to wait. Sockets are read in pieces of up to 64 KiB, and the piece that goes
+ * beyond is held too: with this at the default of 64 KiB that would be two of them.
+ */
+const HELD_BYTES = 16 * 1024;
 
 export interface FullLaneParts extends RequestParts, TransferParts {
   readonly clients: Clients;
@@ -78,6 +83,7 @@ export class FullLane {
       keepAliveTimeout: KEEP_ALIVE_IDLE_MS,
       connectionsCheckingInterval: CONNECTIONS_SCAN_MS,
       maxHeaderSize: MAX_HEADER_BYTES,
+      highWaterMark: HELD_BYTES,
       // A missing Host is refused in target.ts, in our words.
       requireHostHeader: false,
       insecureHTTPParser: false,

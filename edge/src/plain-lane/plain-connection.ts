@@ -4,6 +4,7 @@ import type { Client } from "../exchange.ts";
 import { handleRequest, type RequestParts } from "../handle-request.ts";
 import { record } from "../record.ts";
 import { HEAD_LATE } from "../refusal-texts.ts";
+import { LINGER_MS } from "../respond-error.ts";
 import { PlainExchange } from "./plain-exchange.ts";
 import type { PlainTransferParts } from "./plain-transfer.ts";
 import { parseRequestHead } from "./request-head.ts";
@@ -21,8 +22,8 @@ const MAX_HEAD_BYTES = 16 * 1024;
 /** What a client may send ahead while an answer is under way. */
 const MAX_AHEAD_BYTES = 64 * 1024;
 const IDLE_MS = 60_000;
-/** How long a client may go on sending what nobody reads any more, so that it gets to read the answer. */
-const LINGER_MS = 5_000;
+/** How long a client may go on sending a body that its function has not waited for, so that it gets to read the answer. */
+const DISCARD_MS = 5_000;
 
 type State =
   /** Before the first byte of a request. */
@@ -48,6 +49,7 @@ export class PlainConnection {
   #firstOfBody: Buffer | undefined;
   #bodyLeft = 0;
   #last = false;
+  #lingerMs = DISCARD_MS;
 
   constructor(socket: Socket, client: Client, parts: PlainConnectionParts) {
     this.#socket = socket;
@@ -127,7 +129,7 @@ export class PlainConnection {
         if (waitedMs > (this.#isFirst ? this.#parts.headersMs : IDLE_MS)) this.#socket.destroy();
         break;
       case "lingering":
-        if (waitedMs > LINGER_MS) this.#socket.destroy();
+        if (waitedMs > this.#lingerMs) this.#socket.destroy();
         break;
       case "busy":
         break;
@@ -202,7 +204,7 @@ export class PlainConnection {
     this.#parts.clients.over(exchange);
     if (this.#socket.destroyed) return;
     if (this.#last || this.#bodyLeft > 0) {
-      this.#linger();
+      this.#linger(exchange.reason === undefined ? DISCARD_MS : LINGER_MS);
       return;
     }
     const ahead = this.#held;
@@ -216,7 +218,8 @@ export class PlainConnection {
    * Closing on a client that is still sending resets the connection, and the answer may be lost with it: so our half ends,
    * and the other when the client has finished or has had its time.
    */
-  #linger(): void {
+  #linger(lingerMs: number): void {
+    this.#lingerMs = lingerMs;
     this.#held = undefined;
     this.#enter("lingering");
     this.#socket.end();
@@ -247,7 +250,8 @@ export class PlainConnection {
       `HTTP/1.1 408 Request Timeout\r\nContent-Type: application/json; charset=utf-8\r\n` +
         `Content-Length: ${Buffer.byteLength(body)}\r\nConnection: close\r\n\r\n${body}`,
     );
-    this.#linger();
+    // All that it sent was read, so that this resets nothing; a client that drips on has had its time.
+    this.#socket.destroySoon();
   }
 
   readonly #onDrain = (): void => {

@@ -63,7 +63,7 @@ export class PlainExchange extends Exchange {
       return;
     }
     const { connection } = this;
-    if (close) connection.endAfterAnswer();
+    if (close || connection.bodyLeft > 0) connection.endAfterAnswer();
     let text = this.answerLine(status, REASONS[status] ?? "");
     for (let i = 0; i < lines.length; i += 2) text += `${lines[i]}: ${lines[i + 1]}\r\n`;
     text += `Content-Length: ${body.length}\r\n\r\n`;

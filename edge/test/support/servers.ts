@@ -60,7 +60,13 @@ export async function testEdge(
       systemMaxConcurrency: 1_000,
       plainLane: process.env["EDGE_PLAIN_LANE"] !== "off",
       ...more,
-      timeouts: { headersMs: 10_000, bodyIdleMs: 30_000, writeIdleMs: 120_000, ...more.timeouts },
+      timeouts: {
+        headersMs: 10_000,
+        bodyIdleMs: 30_000,
+        bodyDripMs: 10_000,
+        writeIdleMs: 120_000,
+        ...more.timeouts,
+      },
     },
     logger,
   );
