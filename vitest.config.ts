@@ -1,6 +1,7 @@
 import { defineConfig } from "vitest/config";
 
 const EXCLUDED = ["**/node_modules/**", "**/fixtures/**"];
+const SEEN_BY_CLIENTS = "edge/test/{forward,framing,semantics,serving,streaming,upgrade}.test.ts";
 const GOALS = "edge/test/goals/*.test.ts";
 
 const common = { pool: "forks", testTimeout: 30_000, hookTimeout: 30_000 } as const;
@@ -15,6 +16,17 @@ export default defineConfig({
           include: ["*/test/**/*.test.ts", "test/**/*.test.ts"],
           exclude: [...EXCLUDED, GOALS],
           // Nearly every test starts processes of its own; more files at once than cores only make deadlines pass.
+          maxWorkers: 2,
+          sequence: { groupOrder: 0 },
+        },
+      },
+      {
+        test: {
+          ...common,
+          name: "full lane",
+          // What a client sees is the same in both lanes; the project before runs these with the plain one before the full one.
+          include: [SEEN_BY_CLIENTS],
+          env: { EDGE_PLAIN_LANE: "off" },
           maxWorkers: 2,
           sequence: { groupOrder: 0 },
         },

@@ -1,8 +1,8 @@
-import { readFileSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import { TestPlatform } from "../../test/support/platform.ts";
 import { handlerSaying, stackFile, TestRepository } from "../../test/support/repository.ts";
 import { temporaryFolder } from "../../test/support/temporary-folder.ts";
+import { memoryOf } from "./process-use.ts";
 import type { Figure, Report } from "./report.ts";
 
 const IDLE_MS = 30_000;
@@ -43,18 +43,4 @@ async function measure(platform: TestPlatform, when: string): Promise<Figure[]> 
     for (const [column, value] of Object.entries(values)) total[column] = (total[column] ?? 0) + value;
   }
   return [...figures, { name: `${when}: all`, unit: "MiB", values: total, aim: AIM }];
-}
-
-/** Resident memory, and where this kernel tells it the proportional share too, which counts shared pages once. */
-function memoryOf(pid: number): Record<string, number> {
-  try {
-    const text = readFileSync(`/proc/${pid}/smaps_rollup`, "utf8");
-    return { rss: mebibytes(text, /^Rss:\s+(\d+) kB/m), pss: mebibytes(text, /^Pss:\s+(\d+) kB/m) };
-  } catch {
-    return { rss: mebibytes(readFileSync(`/proc/${pid}/status`, "utf8"), /^VmRSS:\s+(\d+) kB/m) };
-  }
-}
-
-function mebibytes(text: string, pattern: RegExp): number {
-  return Number(text.match(pattern)?.[1]) / 1024;
 }

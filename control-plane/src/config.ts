@@ -21,7 +21,16 @@ export interface ControlPlaneConfig {
   readonly runTimeoutMs: number;
   readonly buildTimeoutMs: number;
   readonly healthTimeoutMs: number;
+  /** The most that one function may ask for. */
+  readonly maxima: Maxima;
+}
+
+export interface Maxima {
   readonly maxMemoryBytes: number;
+  readonly maxBodyBytes: number;
+  readonly maxConcurrency: number;
+  readonly maxTimeoutMs: number;
+  readonly maxRatePerS: number;
 }
 
 const Environment = z.object({
@@ -41,6 +50,10 @@ const Environment = z.object({
   CONTROL_PLANE_BUILD_TIMEOUT_MS: positiveInteger.default(10 * 60_000),
   CONTROL_PLANE_HEALTH_TIMEOUT_MS: positiveInteger.default(30_000),
   CONTROL_PLANE_MAX_MEMORY_BYTES: positiveInteger.default(1024 * 1024 * 1024),
+  CONTROL_PLANE_MAX_BODY_BYTES: positiveInteger.default(100 * 1024 * 1024),
+  CONTROL_PLANE_MAX_CONCURRENCY: positiveInteger.default(10_000),
+  CONTROL_PLANE_MAX_TIMEOUT_MS: positiveInteger.default(15 * 60_000),
+  CONTROL_PLANE_MAX_RATE_PER_S: positiveInteger.default(100_000),
 });
 
 /** @throws KnownError `config-invalid` with every variable that does not do. */
@@ -61,6 +74,12 @@ export function readConfig(environment: Readonly<Record<string, string | undefin
     runTimeoutMs: env.CONTROL_PLANE_RUN_TIMEOUT_MS,
     buildTimeoutMs: env.CONTROL_PLANE_BUILD_TIMEOUT_MS,
     healthTimeoutMs: env.CONTROL_PLANE_HEALTH_TIMEOUT_MS,
-    maxMemoryBytes: env.CONTROL_PLANE_MAX_MEMORY_BYTES,
+    maxima: {
+      maxMemoryBytes: env.CONTROL_PLANE_MAX_MEMORY_BYTES,
+      maxBodyBytes: env.CONTROL_PLANE_MAX_BODY_BYTES,
+      maxConcurrency: env.CONTROL_PLANE_MAX_CONCURRENCY,
+      maxTimeoutMs: env.CONTROL_PLANE_MAX_TIMEOUT_MS,
+      maxRatePerS: env.CONTROL_PLANE_MAX_RATE_PER_S,
+    },
   };
 }

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { KnownError } from "@openfaas-cloud/shared/known-error.ts";
 import type { OwnerSlug } from "@openfaas-cloud/shared/names.ts";
-import { ensureAccessToken, makeSignInCode, revokedSessions } from "./access/credentials.ts";
+import { ensureAccessToken, makeSignInCode, revokedIds } from "./access/credentials.ts";
 import { ensureKeyFile } from "./access/key-file.ts";
 import { openSessionTokens } from "./access/session-token.ts";
 import { openAdminServer } from "./admin-server.ts";
@@ -117,7 +117,7 @@ export async function openControlPlane(config: ControlPlaneConfig, logger: Logge
     await openVersions(store),
     {
       keys: [...sessions.keys],
-      revoked: await revokedSessions(store),
+      revoked: await revokedIds(store),
       listOwners: (await countOwners(store)) === 1,
     },
     await readLiveRoutes(store, runtime),
@@ -176,7 +176,7 @@ export async function openControlPlane(config: ControlPlaneConfig, logger: Logge
     workDir,
     parallelFunctions: config.parallelFunctions,
     runTimeoutMs: config.runTimeoutMs,
-    maxMemoryBytes: config.maxMemoryBytes,
+    maxima: config.maxima,
   };
   const worker = new Worker({
     queue,

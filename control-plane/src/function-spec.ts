@@ -1,5 +1,5 @@
 import type { FunctionName } from "@openfaas-cloud/shared/names.ts";
-import type { Access } from "@openfaas-cloud/shared/route.ts";
+import type { Access, RouteLimits } from "@openfaas-cloud/shared/route.ts";
 
 /** One function as its stack file asks for it, checked and with the platform's defaults filled in. */
 export interface FunctionSpec {
@@ -21,4 +21,6 @@ export interface FunctionSpec {
   /** How long to wait before the first health check, milliseconds. */
   readonly healthInitialDelayMs: number;
   readonly access: Access;
+  /** What it asks of the edge beside the defaults; absent where it asks for nothing. */
+  readonly routeLimits?: Partial<RouteLimits>;
 }

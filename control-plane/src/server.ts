@@ -48,7 +48,8 @@ export async function openServer(options: {
     return reply.code(status).send({ error: status >= 500 ? "An error of the platform." : error.message });
   });
 
-  serveEdges(server, { routes: api.routes, usage: api.usage, credential: options.feedCredential });
+  const { routes, usage, store } = api;
+  serveEdges(server, { routes, usage, store, credential: options.feedCredential });
   await server.register(fastifyTRPCPlugin, {
     prefix: "/api/trpc",
     trpcOptions: {

@@ -1,6 +1,9 @@
 import { randomBytes } from "node:crypto";
 import { readFile, stat } from "node:fs/promises";
 import { join } from "node:path";
+import { AccessTokenAnswer } from "@openfaas-cloud/shared/access-token.ts";
+import { Secret } from "@openfaas-cloud/shared/env.ts";
+import { fastify } from "fastify";
 import { SignJWT } from "jose";
 import { describe, expect, it } from "vitest";
 import { temporaryFolder } from "../../test/support/temporary-folder.ts";
@@ -8,14 +11,18 @@ import {
   ensureAccessToken,
   makeSignInCode,
   personOfToken,
-  revokedSessions,
+  revokedIds,
   revokeSession,
   spendSignInCode,
 } from "../src/access/credentials.ts";
 import { openSessionTokens } from "../src/access/session-token.ts";
+import { sha256 } from "../src/ids.ts";
 import { openEmbeddedSecretStore } from "../src/ports/secret-store/embedded.ts";
 import { ensureMember } from "../src/ports/store/owners.ts";
 import { openSqliteStore } from "../src/ports/store/sqlite.ts";
+import { openEdgeUsage } from "../src/ports/usage-source/edge.ts";
+import { RoutePublisher } from "../src/routes/route-publisher.ts";
+import { serveEdges } from "../src/routes/serve.ts";
 import { addOwners } from "./support/owners.ts";
 
 const PERSON = { subject: "local:a", name: "a" };
@@ -65,6 +72,18 @@ describe("access tokens", () => {
     expect(JSON.stringify(rows)).not.toContain("secret-token");
   });
 
+  it("are told to edges as taken back when another takes their place", async () => {
+    await using it = await open();
+    await ensureAccessToken(it.store, PERSON, "start", "ofc_first-token");
+    const [first] = await it.store.selectFrom("access_tokens").select("id").execute();
+    await ensureAccessToken(it.store, PERSON, "start", "ofc_first-token");
+    expect(await revokedIds(it.store)).toEqual([]);
+    await ensureAccessToken(it.store, PERSON, "start", "ofc_second-token");
+    expect(await revokedIds(it.store)).toEqual([first?.id]);
+    expect(await personOfToken(it.store, "ofc_first-token")).toBeUndefined();
+    expect(await personOfToken(it.store, "ofc_second-token")).toEqual(PERSON);
+  });
+
   it("end when they expire", async () => {
     await using it = await open();
     await ensureAccessToken(it.store, PERSON, "ci", "ofc_secret-token");
@@ -73,6 +92,78 @@ describe("access tokens", () => {
       .set({ expires_at: Date.now() - 1 })
       .execute();
     expect(await personOfToken(it.store, "ofc_secret-token")).toBeUndefined();
+  });
+});
+
+describe("what edges ask about access tokens", () => {
+  const CREDENTIAL = "feed-credential-for-tests";
+  const digest = sha256("ofc_secret-token");
+
+  async function serve() {
+    const it = await open();
+    const server = fastify();
+    const routes = await RoutePublisher.open(
+      { epoch: "e", next: 1, reserve: async () => undefined },
+      { keys: [], revoked: [], listOwners: true },
+      [],
+    );
+    const { store } = it;
+    serveEdges(server, { routes, usage: openEdgeUsage(store), store, credential: new Secret(CREDENTIAL) });
+    const ask = async (payload: object, credential = CREDENTIAL) => {
+      const answer = await server.inject({
+        method: "POST",
+        url: "/internal/access-tokens",
+        headers: { authorization: `Bearer ${credential}` },
+        payload,
+      });
+      return { status: answer.statusCode, body: answer.json() as unknown };
+    };
+    return {
+      store,
+      ask,
+      async [Symbol.asyncDispose]() {
+        await server.close();
+        await it[Symbol.asyncDispose]();
+      },
+    };
+  }
+
+  it("is whose it is, by its digest", async () => {
+    await using it = await serve();
+    await ensureAccessToken(it.store, PERSON, "start", "ofc_secret-token");
+    const { status, body } = await it.ask({ digest });
+    expect(status).toBe(200);
+    expect(AccessTokenAnswer.parse(body)).toEqual({
+      kind: "known",
+      id: expect.any(String),
+      sub: PERSON.subject,
+      name: PERSON.name,
+      organizations: ["a"],
+      expiresInMs: null,
+    });
+    const [row] = await it.store.selectFrom("access_tokens").select(["last_used_at"]).execute();
+    expect(row?.last_used_at).toBeGreaterThan(0);
+  });
+
+  it("says how much longer it counts, and does not know one that has expired", async () => {
+    await using it = await serve();
+    await ensureAccessToken(it.store, PERSON, "start", "ofc_secret-token");
+    const expire = (at: number) => it.store.updateTable("access_tokens").set({ expires_at: at }).execute();
+    await expire(Date.now() + 60_000);
+    const known = AccessTokenAnswer.parse((await it.ask({ digest })).body);
+    if (known.kind !== "known") throw new Error("not known");
+    expect(known.expiresInMs).toBeGreaterThan(50_000);
+    expect(known.expiresInMs).toBeLessThanOrEqual(60_000);
+    await expire(Date.now() - 1);
+    expect((await it.ask({ digest })).body).toEqual({ kind: "unknown" });
+    expect((await it.ask({ digest: sha256("ofc_another") })).body).toEqual({ kind: "unknown" });
+  });
+
+  it("is told to nobody without the feed's credential, and to no question that is none", async () => {
+    await using it = await serve();
+    expect((await it.ask({ digest }, "guess")).status).toBe(401);
+    const questions = [{}, { digest: "x" }, { token: "ofc_secret-token" }, { digest: "0".repeat(2000) }];
+    for (const question of questions) expect((await it.ask(question)).status).toBeGreaterThanOrEqual(400);
   });
 });
 
@@ -123,7 +214,7 @@ describe("session tokens", () => {
     await using it = await open();
     await revokeSession(it.store, { jti: "gone", exp: Date.now() / 1000 + 60 });
     await revokeSession(it.store, { jti: "long-over", exp: Date.now() / 1000 - 60 });
-    expect(await revokedSessions(it.store)).toEqual(["gone"]);
+    expect(await revokedIds(it.store)).toEqual(["gone"]);
   });
 });
 

@@ -1,5 +1,5 @@
 import { join } from "node:path";
-import { setTimeout as delay } from "node:timers/promises";
+import { DEFAULT_ROUTE_LIMITS } from "@openfaas-cloud/shared/route.ts";
 import { pino } from "pino";
 import { describe, expect, it } from "vitest";
 import { temporaryFolder } from "../../test/support/temporary-folder.ts";
@@ -51,7 +51,7 @@ async function open() {
       return held.resolve;
     },
     /** Makes the revision live in the store; nobody is told. */
-    async activate(revisionId: string) {
+    async activate(revisionId: string, more: Partial<FunctionSpec> = {}) {
       await store
         .insertInto("revisions")
         .values({
@@ -61,7 +61,7 @@ async function open() {
           run_id: "r",
           artifact_digest: "d",
           artifact_reference: "d",
-          spec: JSON.stringify(spec),
+          spec: JSON.stringify({ ...spec, ...more }),
           identity: revisionId,
           created_at: 0,
         })
@@ -111,7 +111,7 @@ describe("live routes", () => {
     await it.activate("new");
     const fresh = it.liveRoutes.refresh(["f"]);
     // Were they not one after the other, the fresh one would be published now, and the stale one at its release.
-    await Promise.race([fresh, delay(100)]);
+    for (let i = 0; i < 20; i++) await it.store.selectFrom("functions").select("id").execute();
     release();
     await Promise.all([stale, fresh]);
     expect(it.revisions()).toEqual(["new"]);
@@ -126,6 +126,17 @@ describe("live routes", () => {
     expect(it.revisions()).toEqual(["r1"]);
     await it.liveRoutes.refresh(["f"]);
     expect(it.revisions()).toEqual([]);
+  });
+
+  it("carry what the function asks of the edge, and the defaults for the rest", async () => {
+    await using it = await open();
+    await it.activate("r1");
+    await it.liveRoutes.refresh();
+    expect(it.publisher.routes[0]?.limits).toEqual(DEFAULT_ROUTE_LIMITS);
+    const routeLimits = { maxConcurrency: 5, totalMs: null, rate: { perS: 2, burst: 4 } };
+    await it.activate("r2", { routeLimits });
+    await it.liveRoutes.refresh();
+    expect(it.publisher.routes[0]?.limits).toEqual({ ...DEFAULT_ROUTE_LIMITS, ...routeLimits });
   });
 
   it("name the replicas that answer, and no other", async () => {

@@ -1,4 +1,3 @@
-import { setTimeout as delay } from "node:timers/promises";
 import { pino } from "pino";
 import { expect, test } from "vitest";
 import { eventually } from "../../test/support/eventually.ts";
@@ -7,6 +6,8 @@ import type { RevisionRef, Runtime } from "../src/ports/runtime/runtime.ts";
 import { RoutePublisher } from "../src/routes/route-publisher.ts";
 
 const OLD: RevisionRef = { revisionId: "old", ownerId: "owner" };
+/** Retired later and due sooner: once it is ended, whatever was to be ended with it would have been. */
+const CANARY: RevisionRef = { revisionId: "canary", ownerId: "owner" };
 
 /** A runtime that notes what it is asked to stop, and one edge that confirms when the test says so. */
 async function open() {
@@ -20,27 +21,33 @@ async function open() {
     [],
   );
   routes.connect("edge", () => undefined);
-  const confirm = () => routes.applied({ edge: "edge", epoch: "e", version: 1, checksum: "0".repeat(64) });
-  const retirement = new Retirement({ runtime, routes, logger: pino({ level: "silent" }), arrivalMs: 0 });
+  const confirm = (version: number) =>
+    routes.applied({ edge: "edge", epoch: "e", version, checksum: "0".repeat(64) });
+  const retirement = () =>
+    new Retirement({ runtime, routes, logger: pino({ level: "silent" }), arrivalMs: 0 });
   return { retirement, confirm, stopped };
 }
 
 test("a revision is not ended before every edge has let go of it, and is then", async () => {
   const { retirement, confirm, stopped } = await open();
-  using _ = retirement;
-  retirement.retire([OLD], 1);
-  // Nothing to wait for but that it does not happen: without an edge's word it would at once.
-  await delay(50);
-  expect(stopped).toEqual([]);
-  confirm();
+  using retiring = retirement();
+  retiring.retire([OLD], 2);
+  retiring.retire([CANARY], 1);
+  confirm(1);
+  await eventually("the canary is ended", () => stopped.includes("canary"));
+  expect(stopped).toEqual(["canary"]);
+  confirm(2);
   await eventually("it is ended", () => stopped.includes("old"));
 });
 
 test("a platform that stops leaves what still waits to whoever ends the functions", async () => {
   const { retirement, confirm, stopped } = await open();
-  retirement.retire([OLD], 1);
-  retirement[Symbol.dispose]();
-  confirm();
-  await delay(50);
-  expect(stopped).toEqual([]);
+  const stopping = retirement();
+  stopping.retire([OLD], 1);
+  stopping[Symbol.dispose]();
+  using next = retirement();
+  next.retire([CANARY], 1);
+  confirm(1);
+  await eventually("the canary is ended", () => stopped.includes("canary"));
+  expect(stopped).toEqual(["canary"]);
 });

@@ -123,4 +123,32 @@ describe("route publisher", () => {
     for (let i = 0; i < 100; i++) await publisher.publish({ upserts: [route("f7", 2000 + i)] });
     expect((performance.now() - began) / 100).toBeLessThan(5);
   });
+
+  it("publishes settings as they are read at their turn, so that no older reading replaces a newer one", async () => {
+    const { publisher } = await open();
+    const stored: string[] = [];
+    const held = Promise.withResolvers<void>();
+    const revoke = (id: string, read: () => Promise<void>) => {
+      stored.push(id);
+      return publisher.publishSettings(async (current) => {
+        const revoked = [...stored];
+        await read();
+        return { ...current, revoked };
+      });
+    };
+    const first = revoke("first", () => held.promise);
+    const second = revoke("second", async () => undefined);
+    held.resolve();
+    await Promise.all([first, second]);
+    expect(publisher.settings.revoked).toEqual(["first", "second"]);
+  });
+
+  it("publishes settings after a reading that failed", async () => {
+    const { publisher } = await open();
+    await expect(publisher.publishSettings(() => Promise.reject(new Error("no store")))).rejects.toThrow(
+      "no store",
+    );
+    await publisher.publishSettings(async (current) => ({ ...current, revoked: ["x"] }));
+    expect(publisher.settings.revoked).toEqual(["x"]);
+  });
 });

@@ -307,3 +307,119 @@ describe("in a checked-out repository", () => {
     }
   });
 });
+
+describe("limits of calls", () => {
+  const limits = (...lines: readonly string[]) => {
+    const { spec, ignored } = parseHello(...lines);
+    return { limits: spec?.routeLimits, ignored: ignored.map(({ key }) => key) };
+  };
+  const annotated = (...annotations: readonly string[]) =>
+    limits("annotations:", ...annotations.map((one) => `  ${one}`));
+
+  test("are absent where nothing is asked for, so that a stored revision is what it was", () => {
+    expect(parseHello().spec).not.toHaveProperty("routeLimits");
+  });
+
+  test.each<[string, object]>([
+    ["com.openfaas.cloud.limit.rate: 10", { rate: { perS: 10, burst: 10 } }],
+    ["com.openfaas.cloud.limit.rate: 2.5/s", { rate: { perS: 2.5, burst: 3 } }],
+    ["com.openfaas.cloud.limit.rate: 30/m", { rate: { perS: 0.5, burst: 1 } }],
+    ["com.openfaas.cloud.limit.rate: 7200/h", { rate: { perS: 2, burst: 2 } }],
+    ["com.openfaas.cloud.limit.concurrency: 5", { maxConcurrency: 5 }],
+    ["com.openfaas.cloud.limit.body: 20Mi", { maxBodyBytes: 20 * MiB }],
+    ["com.openfaas.cloud.limit.timeout: 5m", { firstByteMs: 300_000, totalMs: 300_000 }],
+    ["com.openfaas.cloud.limit.timeout: 90", { firstByteMs: 90_000, totalMs: 90_000 }],
+    ['com.openfaas.cloud.streaming: "true"', { totalMs: null }],
+  ])("%s", (annotation, expected) => {
+    expect(annotated(annotation)).toEqual({ limits: expected, ignored: [] });
+  });
+
+  test("a burst goes with a rate, a stream with a timeout for its beginning", () => {
+    const burst = "com.openfaas.cloud.limit.burst: 100";
+    expect(annotated("com.openfaas.cloud.limit.rate: 1/m", burst).limits).toEqual({
+      rate: { perS: 1 / 60, burst: 100 },
+    });
+    expect(annotated(burst)).toEqual({
+      limits: undefined,
+      ignored: ["functions.hello.annotations.com.openfaas.cloud.limit.burst"],
+    });
+    expect(
+      annotated("com.openfaas.cloud.streaming: true", "com.openfaas.cloud.limit.timeout: 2m").limits,
+    ).toEqual({ firstByteMs: 120_000, totalMs: null });
+  });
+
+  test.each<[string, number | undefined, readonly string[]]>([
+    ["10m", 600_000, []],
+    ["45", 45_000, []],
+    ["0", 900_000, []],
+    ["1h", 900_000, ["functions.hello.environment.exec_timeout"]],
+    ["soon", undefined, ["functions.hello.environment.exec_timeout"]],
+  ])("exec_timeout %s is what OpenFaaS's watchdogs make of it", (value, totalMs, ignored) => {
+    const read = limits(`environment: { exec_timeout: ${value} }`);
+    expect(read.limits?.totalMs).toBe(totalMs);
+    expect(read.limits?.firstByteMs).toBe(totalMs);
+    expect(read.ignored).toEqual(ignored);
+  });
+
+  test("the annotation goes before exec_timeout", () => {
+    const read = limits(
+      "environment: { exec_timeout: 10m }",
+      "annotations: { com.openfaas.cloud.limit.timeout: 1m }",
+    );
+    expect(read.limits?.totalMs).toBe(60_000);
+  });
+
+  test("end at the operator's, which is reported", () => {
+    const { functions, ignored } = parseStackFile(
+      stack(
+        "annotations:",
+        "  com.openfaas.cloud.limit.rate: 50",
+        "  com.openfaas.cloud.limit.burst: 70",
+        "  com.openfaas.cloud.limit.concurrency: 50",
+        "  com.openfaas.cloud.limit.body: 50",
+        "  com.openfaas.cloud.limit.timeout: 50s",
+      ),
+      { maxRatePerS: 5, maxConcurrency: 6, maxBodyBytes: 7, maxTimeoutMs: 8_000 },
+    );
+    expect(functions[0]?.routeLimits).toEqual({
+      rate: { perS: 5, burst: 5 },
+      maxConcurrency: 6,
+      maxBodyBytes: 7,
+      firstByteMs: 8_000,
+      totalMs: 8_000,
+    });
+    expect(ignored).toHaveLength(5);
+    for (const { reason } of ignored) expect(reason).toMatch(/ is the most, and is what it gets$/);
+  });
+
+  test("a limit that does not exist is reported with those that do", () => {
+    expect(parseHello("annotations: { com.openfaas.cloud.limit.rps: 5 }").ignored).toEqual([
+      {
+        key: "functions.hello.annotations.com.openfaas.cloud.limit.rps",
+        reason: expect.stringContaining("com.openfaas.cloud.limit.rate"),
+      },
+    ]);
+  });
+
+  test.each([
+    "com.openfaas.cloud.limit.rate: 0",
+    "com.openfaas.cloud.limit.rate: -1",
+    "com.openfaas.cloud.limit.rate: 10/d",
+    "com.openfaas.cloud.limit.rate: many",
+    "com.openfaas.cloud.limit.concurrency: 0",
+    "com.openfaas.cloud.limit.concurrency: 1e3",
+    "com.openfaas.cloud.limit.body: 0",
+    "com.openfaas.cloud.limit.body: big",
+    "com.openfaas.cloud.limit.timeout: 0",
+    "com.openfaas.cloud.limit.timeout: soon",
+    "com.openfaas.cloud.streaming: yes",
+  ])("%s is refused with the line", (annotation) => {
+    expect(() => annotated(annotation)).toThrow(
+      /^stack.yml, line 8: functions.hello.annotations: com.openfaas/,
+    );
+  });
+
+  test("`token` is an access", () => {
+    expect(parseHello("annotations: { com.openfaas.cloud.auth: token }").spec?.access).toBe("token");
+  });
+});

@@ -1,16 +1,15 @@
 import { createServer, type ServerResponse } from "node:http";
-import { listen } from "./listen.ts";
-import type { Metrics } from "./metrics.ts";
+import { must } from "@openfaas-cloud/shared/must.ts";
+import { type Door, type Listening, listenAt } from "./listen.ts";
 
-export interface AdminOptions {
-  readonly host: string;
-  readonly port: number;
-  readonly metrics: Metrics;
-  readonly isReady: () => boolean;
+export interface AdminOptions extends Door {
+  readonly renderMetrics: () => Promise<string>;
+  /** `undefined` while requests are served. */
+  readonly whyNotReady: () => string | undefined | Promise<string | undefined>;
 }
 
-export interface AdminListener extends AsyncDisposable {
-  readonly port: number;
+export interface AdminListener extends Pick<Listening, "port" | "stopAccepting">, AsyncDisposable {
+  readonly descriptor: number;
 }
 
 /** What operators and probes ask, on a port of its own that the internet never sees. */
@@ -20,11 +19,12 @@ export async function listenForAdmin(options: AdminOptions): Promise<AdminListen
       case "/healthz":
         return text(response, 200, "alive\n");
       case "/readyz":
-        return options.isReady()
-          ? text(response, 200, "ready\n")
-          : text(response, 503, "no route table yet\n");
+        void Promise.resolve(options.whyNotReady()).then((reason) =>
+          reason === undefined ? text(response, 200, "ready\n") : text(response, 503, `${reason}\n`),
+        );
+        return;
       case "/metrics":
-        void options.metrics.render().then(
+        void options.renderMetrics().then(
           (body) => text(response, 200, body, "text/plain; version=0.0.4; charset=utf-8"),
           () => text(response, 500, "metrics cannot be rendered\n"),
         );
@@ -33,9 +33,11 @@ export async function listenForAdmin(options: AdminOptions): Promise<AdminListen
         return text(response, 404, "not found\n");
     }
   });
-  const port = await listen(server, { port: options.port, host: options.host });
+  const { port, descriptors, stopAccepting } = await listenAt(server, options);
   return {
     port,
+    descriptor: must(descriptors[0], "the admin socket"),
+    stopAccepting,
     [Symbol.asyncDispose]: () =>
       new Promise((resolve) => {
         server.close(() => resolve());

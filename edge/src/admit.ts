@@ -1,14 +1,21 @@
+import type { Rate } from "@openfaas-cloud/shared/route.ts";
 import type { RequestHead } from "./headers.ts";
+import type { RateGate } from "./rate-gate.ts";
 import type { Refusal } from "./refusal.ts";
 
-/** Requests under way for whoever answers them. */
+/** What whoever answers has to do. */
 export interface Load {
+  /** Requests at this moment. */
   underWay: number;
+  /** Requests over time. */
+  readonly gate: RateGate;
 }
 
 export interface Bounds {
   readonly maxBodyBytes: number;
+  /** Of all workers together. */
   readonly maxConcurrency: number;
+  readonly rate?: Rate | undefined;
 }
 
 /** A place among the requests under way. Given back when disposed, and once however often that is done. */
@@ -29,11 +36,29 @@ export class Permit implements Disposable {
 
 /**
  * Checks the bounds that are known before a byte is forwarded; the body's real length is watched while it streams. `busy` is
- * what to say when there are too many.
+ * what to say when there are too many. Each of several workers has its share of them, rounded up, so that none is left without.
  */
-export function admit(bounds: Bounds, head: RequestHead, load: Load, busy: Refusal): Permit | Refusal {
+export function admit(
+  bounds: Bounds,
+  head: RequestHead,
+  load: Load,
+  busy: Refusal,
+  workers: number,
+): Permit | Refusal {
   if ((head.contentLength ?? 0) > bounds.maxBodyBytes) return bodyTooLarge(bounds.maxBodyBytes);
-  return load.underWay >= bounds.maxConcurrency ? busy : new Permit(load);
+  if (load.underWay >= Math.ceil(bounds.maxConcurrency / workers)) return busy;
+  // Last, so that only what is let in counts.
+  const waitMs = bounds.rate === undefined ? 0 : load.gate.pass(bounds.rate, performance.now());
+  return waitMs > 0 ? tooOften(waitMs) : new Permit(load);
+}
+
+function tooOften(waitMs: number): Refusal {
+  return {
+    status: 429,
+    code: "rate-exceeded",
+    message: "This function is called more often than it may be. Call it less often, or try again shortly.",
+    retryAfterS: Math.ceil(waitMs / 1000),
+  };
 }
 
 export function bodyTooLarge(maxBodyBytes: number): Refusal {

@@ -1,12 +1,9 @@
 import type { Socket } from "node:net";
-import { setTimeout as sleep } from "node:timers/promises";
 import type { Clients } from "./clients.ts";
 import type { Client } from "./exchange.ts";
+import { FullExchange } from "./full-lane/full-exchange.ts";
 import type { FullLane } from "./full-lane/full-lane.ts";
 import type { PlainLane } from "./plain-lane/plain-lane.ts";
-
-/** What is left of a connection that was told to end. */
-const LAST_WORDS_MS = 500;
 
 /** Where clients come in: decides which lane serves a connection, and sees them out. */
 export class ClientListener {
@@ -27,25 +24,20 @@ export class ClientListener {
     else this.#plainLane.accept(socket, client);
   }
 
-  /** Accepts no more, lets what is under way finish within `drainMs`, and closes every connection. */
+  /**
+   * Lets what is under way finish within `drainMs`, and closes every connection. Nobody may be accepted any more; an HTTP
+   * server's own `close` would cut idle connections, with the requests that may be on their way on them.
+   */
   async drain(drainMs: number): Promise<void> {
-    const closed = new Promise<void>((resolve) => this.#fullLane.server.close(() => resolve()));
-    const idle = this.#clients.drain();
-    this.#plainLane?.drain();
-    this.#fullLane.drain();
-    const waited = new AbortController();
-    await Promise.race([
-      this.#clients.idle,
-      sleep(drainMs, undefined, { signal: waited.signal }).catch(ignore),
-    ]);
-    waited.abort();
-    this.#clients.endAll();
-    await Promise.race([closed, sleep(LAST_WORDS_MS)]);
-    this.#clients.destroyAll();
-    await closed;
+    const { underWay, leaveTaking } = this.#clients.startDrain();
+    for (const exchange of underWay) {
+      if (!(exchange instanceof FullExchange)) continue;
+      // A tunnel has no end to wait for.
+      if (exchange.upgraded) exchange.request.socket.destroy();
+      else exchange.response.shouldKeepAlive = false;
+    }
+    await leaveTaking.within(drainMs);
+    // Ends its watch over late heads.
+    this.#fullLane.server.close();
   }
-}
-
-function ignore(): void {
-  // An abort only ends the wait early.
 }

@@ -1,35 +1,46 @@
 import { randomBytes } from "node:crypto";
 import type { Socket } from "node:net";
-import type { Client } from "./exchange.ts";
+import type { Client, Exchange } from "./exchange.ts";
+import { LeaveTaking } from "./leave-taking.ts";
 
 /** Who is connected, and what of theirs is under way, whichever lane serves them. */
 export class Clients {
   readonly #connections = new Map<Socket, Client>();
-  #underWay = 0;
+  readonly #inFlight = new Set<Exchange>();
   /** A random prefix for each run and a counter: as unique as a UUID, at a tenth of its cost. */
   readonly #idPrefix = randomBytes(6).toString("base64url").replaceAll(/[-_]/g, "0");
   #requestCount = 0;
-  #idle: PromiseWithResolvers<void> | undefined;
-  #draining = false;
+  readonly #onConnections: (open: number) => void;
+  #leaveTaking: LeaveTaking | undefined;
+
+  /** @param onConnections told the number of connections whenever it has changed */
+  constructor(onConnections: (open: number) => void) {
+    this.#onConnections = onConnections;
+  }
 
   get connections(): number {
     return this.#connections.size;
   }
 
-  /** Requests whose answer is not given yet. */
-  get underWay(): number {
-    return this.#underWay;
+  get inFlight(): number {
+    return this.#inFlight.size;
   }
 
   /** Nothing new is wanted: what is answered from now on is the last on its connection. */
   get draining(): boolean {
-    return this.#draining;
+    return this.#leaveTaking !== undefined;
   }
 
   connected(socket: Socket, scheme: Client["scheme"]): Client {
     const client = { address: plainAddress(socket.remoteAddress), scheme };
     this.#connections.set(socket, client);
-    socket.once("close", () => this.#connections.delete(socket));
+    this.#leaveTaking?.add(client, socket);
+    socket.once("close", () => {
+      this.#connections.delete(socket);
+      this.#leaveTaking?.gone(client);
+      this.#onConnections(this.#connections.size);
+    });
+    this.#onConnections(this.#connections.size);
     return client;
   }
 
@@ -43,30 +54,21 @@ export class Clients {
     return `${this.#idPrefix}-${this.#requestCount.toString(36)}`;
   }
 
-  begun(): void {
-    this.#underWay += 1;
+  begun(exchange: Exchange): void {
+    this.#inFlight.add(exchange);
   }
 
-  over(): void {
-    this.#underWay -= 1;
-    if (this.#underWay === 0) this.#idle?.resolve();
+  over(exchange: Exchange): void {
+    this.#inFlight.delete(exchange);
+    this.#leaveTaking?.answered(exchange.client);
   }
 
-  /** From now on `draining`. Resolves when nothing is under way any more. */
-  async drain(): Promise<void> {
-    this.#draining = true;
-    if (this.#underWay === 0) return;
-    this.#idle = Promise.withResolvers();
-    await this.#idle.promise;
-  }
-
-  /** Ends every connection, after what was written to it already. */
-  endAll(): void {
-    for (const socket of this.#connections.keys()) socket.destroySoon();
-  }
-
-  destroyAll(): void {
-    for (const socket of this.#connections.keys()) socket.destroy();
+  /** From now on `draining`: tells what is under way, and how the connections take their leave. */
+  startDrain(): { readonly underWay: ReadonlySet<Exchange>; readonly leaveTaking: LeaveTaking } {
+    const leaveTaking = new LeaveTaking(() => [...this.#inFlight].map(({ client }) => client));
+    for (const [socket, client] of this.#connections) leaveTaking.add(client, socket);
+    this.#leaveTaking = leaveTaking;
+    return { underWay: this.#inFlight, leaveTaking };
   }
 }
 

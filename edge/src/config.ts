@@ -7,8 +7,13 @@ export interface EdgeConfig {
   readonly port: number;
   /** Listening sockets that this process was started with; where there are any, host and port do not count. */
   readonly descriptors: readonly number[];
+  readonly role: Role;
+  /** Whether an edge started this one, to go itself as soon as this one serves. */
+  readonly successor: boolean;
   readonly adminHost: string;
   readonly adminPort: number;
+  /** As `descriptors`, for the admin port. */
+  readonly adminDescriptors: readonly number[];
   /** Directory of the route-table generations. */
   readonly dataDirectory: string;
   readonly domains: Domains;
@@ -20,9 +25,18 @@ export interface EdgeConfig {
   readonly timeouts: Timeouts;
   /** Whether requests of the usual narrow form are served without node:http. */
   readonly plainLane: boolean;
-  /** Requests under way at once on the system host; one more is answered 429. */
+  /** Requests under way at once on the system host, at all workers together; one more is answered 429. */
   readonly systemMaxConcurrency: number;
 }
+
+/** What this process is of an edge. */
+export type Role =
+  /** All of it. */
+  | { readonly kind: "only" }
+  /** Serves nothing itself, and keeps that many workers running that do. */
+  | { readonly kind: "primary"; readonly workers: number }
+  /** One of several that share the port; `slot` is 1 for the first. */
+  | { readonly kind: "worker"; readonly slot: number; readonly workers: number };
 
 /** How long a client may keep us waiting. */
 export interface Timeouts {
@@ -30,6 +44,11 @@ export interface Timeouts {
   readonly headersMs: number;
   /** For the next piece of a body that is meant for a function. */
   readonly bodyIdleMs: number;
+  /**
+   * With a body that comes by drips, slower than 240 bytes a second: altogether, pauses not counted. Functions that stream
+   * are not held to it.
+   */
+  readonly bodyDripMs: number;
   /**
    * With an answer that it does not read. Not shorter than a minute: Linux tells of room only when a third of a send buffer
    * is free, which took a steady reader of 32 KiB/s 46 s.
@@ -60,16 +79,28 @@ const origin = z
 /** SD_LISTEN_FDS_START of sd_listen_fds(3). */
 const FIRST_DESCRIPTOR = 3;
 
+/** Each has a core at best, and costs its memory in any case. */
+const MAX_WORKERS = 128;
+
 const Environment = z.object({
   EDGE_HOST: z.string().default("127.0.0.1"),
   EDGE_PORT: port.default(8080),
   LISTEN_FDS: positiveInteger.optional(),
+  EDGE_WORKERS: positiveInteger
+    .refine((value) => value <= MAX_WORKERS, `must be at most ${MAX_WORKERS}`)
+    .default(1),
+  /** Set by a primary, for its workers. */
+  EDGE_WORKER: positiveInteger.optional(),
+  /** Both set by an edge, for its successor: the second one is the admin port's socket. */
+  EDGE_SUCCESSOR: z.literal("1").optional(),
+  EDGE_ADMIN_FD: positiveInteger.optional(),
   EDGE_ADMIN_HOST: z.string().default("127.0.0.1"),
   EDGE_ADMIN_PORT: port.default(0),
   EDGE_DATA: z.string(),
   EDGE_DRAIN_MS: positiveInteger.default(30_000),
   EDGE_HEADERS_MS: positiveInteger.default(10_000),
   EDGE_BODY_IDLE_MS: positiveInteger.default(30_000),
+  EDGE_BODY_DRIP_MS: positiveInteger.default(10_000),
   EDGE_WRITE_IDLE_MS: positiveInteger.default(120_000),
   EDGE_SYSTEM_CONCURRENCY: positiveInteger.default(1_000),
   EDGE_PLAIN_LANE: z.enum(["on", "off"]).default("on"),
@@ -86,8 +117,11 @@ export function readConfig(environment: Readonly<Record<string, string | undefin
     host: given.EDGE_HOST,
     port: given.EDGE_PORT,
     descriptors: Array.from({ length: given.LISTEN_FDS ?? 0 }, (_, i) => FIRST_DESCRIPTOR + i),
+    role: roleOf(given.EDGE_WORKERS, given.EDGE_WORKER),
+    successor: given.EDGE_SUCCESSOR !== undefined,
     adminHost: given.EDGE_ADMIN_HOST,
     adminPort: given.EDGE_ADMIN_PORT,
+    adminDescriptors: given.EDGE_ADMIN_FD === undefined ? [] : [given.EDGE_ADMIN_FD],
     dataDirectory: given.EDGE_DATA,
     domains: { functions: given.FUNCTIONS_DOMAIN, system: given.SYSTEM_DOMAIN ?? given.FUNCTIONS_DOMAIN },
     controlPlaneUrl: given.CONTROL_PLANE_URL,
@@ -97,9 +131,15 @@ export function readConfig(environment: Readonly<Record<string, string | undefin
     timeouts: {
       headersMs: given.EDGE_HEADERS_MS,
       bodyIdleMs: given.EDGE_BODY_IDLE_MS,
+      bodyDripMs: given.EDGE_BODY_DRIP_MS,
       writeIdleMs: given.EDGE_WRITE_IDLE_MS,
     },
     plainLane: given.EDGE_PLAIN_LANE === "on",
     systemMaxConcurrency: given.EDGE_SYSTEM_CONCURRENCY,
   };
+}
+
+function roleOf(workers: number, slot: number | undefined): Role {
+  if (slot !== undefined) return { kind: "worker", slot, workers };
+  return workers === 1 ? { kind: "only" } : { kind: "primary", workers };
 }

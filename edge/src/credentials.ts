@@ -1,24 +1,74 @@
-import { SESSION_ISSUER } from "@openfaas-cloud/shared/session.ts";
+import { ACCESS_TOKEN, ACCESS_TOKEN_PREFIX } from "@openfaas-cloud/shared/access-token.ts";
+import { SESSION_COOKIE, SESSION_ISSUER } from "@openfaas-cloud/shared/session.ts";
+import { cookieValues, type RequestHead } from "./headers.ts";
 
-/** Every access token of the platform begins so. */
-const TOKEN_PREFIX = "ofc_";
+const MAX_TOKEN_CHARACTERS = 8 * 1024;
+
+/** A token that a request was sent with, of whatever worth. */
+export interface Presented {
+  readonly token: string;
+  /** `basic` and `cookie` are what browsers send of themselves, whoever made them ask. */
+  readonly by: "bearer" | "basic" | "cookie";
+}
 
 /**
- * Whether an `Authorization` value is the platform's own: a session token, or an access token as bearer, user or password.
- * Looks at what it claims to be and verifies nothing: one that has expired must not reach a function either.
+ * The token that a request is judged by: what `Authorization` says before any cookie, since that was said on purpose. Two
+ * cookies of our name mean that somebody tossed one in: nothing counts then, whatever else was sent. A basic pair is the
+ * function's own business, unless an access token is in it, as in the URLs that git pushes to.
+ */
+export function presentedToken(head: RequestHead): Presented | undefined {
+  const cookies = head.cookies.length === 0 ? NONE : cookieValues(head.cookies, SESSION_COOKIE);
+  if (cookies.length > 1) return undefined;
+  const presented = fromAuthorization(head.authorization) ?? fromCookie(cookies[0]);
+  return presented === undefined || presented.token.length > MAX_TOKEN_CHARACTERS ? undefined : presented;
+}
+
+const NONE: readonly string[] = [];
+
+function fromAuthorization(authorization: string | undefined): Presented | undefined {
+  if (authorization === undefined) return undefined;
+  const end = authorization.indexOf(" ");
+  const scheme = (end === -1 ? authorization : authorization.slice(0, end)).toLowerCase();
+  const rest = end === -1 ? "" : authorization.slice(end).trim();
+  // Also where nothing follows: no cookie stands in for it.
+  if (scheme === "bearer") return { token: rest, by: "bearer" };
+  if (scheme !== "basic") return undefined;
+  const token = pairOf(rest).find((part) => ACCESS_TOKEN.test(part));
+  return token === undefined ? undefined : { token, by: "basic" };
+}
+
+function fromCookie(token: string | undefined): Presented | undefined {
+  return token === undefined ? undefined : { token, by: "cookie" };
+}
+
+/** Password and user name, in this order. */
+function pairOf(encoded: string): [string, string] {
+  const pair = Buffer.from(encoded, "base64").toString("latin1");
+  const colon = pair.indexOf(":");
+  return colon === -1 ? ["", pair] : [pair.slice(colon + 1), pair.slice(0, colon)];
+}
+
+/**
+ * Whether an `Authorization` value is the platform's own: a session token or an access token, whatever the scheme, and as
+ * user or password. Looks at what it claims to be and verifies nothing: one that has expired must not reach a function
+ * either.
  */
 export function isPlatformCredential(authorization: string): boolean {
-  const [scheme = "", credential = ""] = authorization.trim().split(/[ \t]+/, 2);
-  switch (scheme.toLowerCase()) {
+  const words = authorization.split(/[\s,;="]+/).filter((word) => word !== "");
+  const scheme = words[0]?.toLowerCase();
+  switch (scheme) {
     case "bearer":
-      return credential.startsWith(TOKEN_PREFIX) || isSessionToken(credential);
-    case "basic": {
-      const pair = Buffer.from(credential, "base64").toString("latin1");
-      return pair.startsWith(TOKEN_PREFIX) || pair.includes(`:${TOKEN_PREFIX}`);
-    }
+      return words.some(isPlatformToken);
+    case "basic":
+      // Spaces in it are nothing to the one decoder, and its end to the other.
+      return [words.slice(1).join(""), ...words].flatMap(pairOf).some(isPlatformToken);
     default:
-      return false;
+      return words.some((word) => ACCESS_TOKEN.test(word) || isSessionToken(word));
   }
+}
+
+function isPlatformToken(text: string): boolean {
+  return text.startsWith(ACCESS_TOKEN_PREFIX) || isSessionToken(text);
 }
 
 function isSessionToken(token: string): boolean {

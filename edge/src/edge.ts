@@ -1,22 +1,23 @@
 import { randomBytes } from "node:crypto";
-import type { Server } from "node:http";
 import type { Socket } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Route } from "@openfaas-cloud/shared/route.ts";
+import { HttpAccessTokens } from "./access-tokens.ts";
 import { listenForAdmin } from "./admin.ts";
 import { Authenticator } from "./authenticate.ts";
 import { ClientListener } from "./client-listener.ts";
 import { Clients } from "./clients.ts";
 import type { EdgeConfig } from "./config.ts";
 import { DeadlineClock } from "./deadline-clock.ts";
+import { Destinations, SYSTEM_BODY_BYTES } from "./forwarding.ts";
 import { FullLane, type FullLaneParts } from "./full-lane/full-lane.ts";
 import { Tunnels } from "./full-lane/tunnels.ts";
-import { Destinations, SYSTEM_BODY_BYTES } from "./forwarding.ts";
 import { Records } from "./function-records.ts";
-import { type Listening, listen, listenAt } from "./listen.ts";
+import { listenAt } from "./listen.ts";
 import type { Logger } from "./logger.ts";
 import { Metrics } from "./metrics.ts";
 import { PlainLane } from "./plain-lane/plain-lane.ts";
+import { RateGate } from "./rate-gate.ts";
 import { RouteFiles } from "./route-feed/file.ts";
 import { HttpRouteFeed } from "./route-feed/http.ts";
 import { Receiver, type Touched } from "./route-feed/route-feed.ts";
@@ -27,19 +28,48 @@ import { UsageReporter } from "./usage-report.ts";
 /** Before the first client is accepted. Where the sockets were inherited nobody is refused meanwhile. */
 const FIRST_WORD_MS = 500;
 
-export interface Edge extends AsyncDisposable {
+/** What `main.ts` runs: this process as an edge, or a primary with its workers. */
+export interface RunningEdge extends AsyncDisposable {
   readonly port: number;
   readonly adminPort: number;
+  /** What it listens at, for a successor. */
+  readonly sockets: EdgeSockets;
+  /** Resolves when there is a table to serve from. */
+  readonly serving: Promise<void>;
+  /** Leaves the admin port to a successor. */
+  leaveAdminPort(): void;
   /** Accepts no more, lets what is under way finish within `drainMs`, and lets go of everything. */
   close(): Promise<void>;
 }
 
-/** The composition root: a config becomes an edge that listens, with the last good table of the run before. */
-export async function startEdge(config: EdgeConfig, logger: Logger): Promise<Edge> {
+/** Descriptors to start another process with; good until `close`. */
+export interface EdgeSockets {
+  readonly clients: readonly number[];
+  readonly admin: number;
+}
+
+export interface Edge extends RunningEdge {
+  /** Everything counted, in Prometheus' text format; also after `close`. */
+  metrics(): Promise<string>;
+}
+
+/**
+ * The composition root: a config becomes an edge that listens, with the last good table of the run before.
+ * @param onConnections told the number of client connections whenever it has changed
+ */
+export async function startEdge(
+  config: EdgeConfig,
+  logger: Logger,
+  onConnections: (open: number) => void = ignore,
+): Promise<Edge> {
   await using stack = new AsyncDisposableStack();
   const edgeId = `edge-${randomBytes(8).toString("hex")}`;
   const records = new Records();
-  const clients = new Clients();
+  const clients = new Clients(onConnections);
+  const serving = Promise.withResolvers<void>();
+  // They all have the same table, and one copy of it is enough.
+  const keepsRoutes = config.role.kind !== "worker" || config.role.slot === 1;
+  let closing = false;
 
   const clock = stack.use(new DeadlineClock());
   const upstreams = stack.use(new Upstreams());
@@ -47,23 +77,25 @@ export async function startEdge(config: EdgeConfig, logger: Logger): Promise<Edg
   stack.defer(() => controlPlane.destroy());
   const files = stack.use(new RouteFiles(config.dataDirectory, logger));
 
-  let authenticator = new Authenticator(NO_SETTINGS, config.domains.system, logger);
+  const { controlPlaneUrl: origin, feedCredential: credential } = config;
+  const accessTokens = stack.use(new HttpAccessTokens(origin, credential, logger));
+  const authenticator = new Authenticator({ systemDomain: config.domains.system, accessTokens, logger });
   const receiver = new Receiver((next, previous, touched) => {
-    if (next.settings !== previous?.settings) {
-      authenticator = new Authenticator(next.settings, config.domains.system, logger);
-    }
+    if (next.settings !== previous?.settings) authenticator.follow(next.settings);
     upstreams.follow(next, touchedRoutes(previous, touched));
     tunnels.endRevoked();
     metrics.tableReplacedAtMs = Date.now();
+    serving.resolve();
     // What comes before the feed came from the disk.
-    if (feed !== undefined) files.keep(next);
+    if (feed !== undefined && keepsRoutes) files.keep(next);
   });
   const metrics = new Metrics({
     records,
     table: () => receiver.table,
     feedConnected: () => feed?.connected ?? false,
     clientConnections: () => clients.connections,
-    requestsInFlight: () => clients.underWay,
+    requestsInFlight: () => clients.inFlight,
+    verdicts: () => authenticator.verdicts,
   });
 
   const tunnels = stack.use(
@@ -84,7 +116,6 @@ export async function startEdge(config: EdgeConfig, logger: Logger): Promise<Edg
     logger.info({ version: stored.version, routes: stored.size }, "routes restored from disk");
   }
 
-  const { controlPlaneUrl: origin, feedCredential: credential } = config;
   const table = (): RouteTable | undefined => receiver.table;
   const onDropped = (): void => metrics.usageDropped.inc();
   stack.use(new UsageReporter({ origin, credential, edgeId, records, table, logger, onDropped }));
@@ -111,10 +142,17 @@ export async function startEdge(config: EdgeConfig, logger: Logger): Promise<Edg
     onEjection: () => metrics.ejections.inc(),
     domains: config.domains,
     table,
-    authenticator: () => authenticator,
-    destinations: new Destinations({ ...config.timeouts, domains: config.domains, table, upstreams, controlPlane }),
+    authenticator,
+    destinations: new Destinations({
+      ...config.timeouts,
+      domains: config.domains,
+      table,
+      upstreams,
+      controlPlane,
+    }),
     systemBounds: { maxBodyBytes: SYSTEM_BODY_BYTES, maxConcurrency: config.systemMaxConcurrency },
-    systemLoad: { underWay: 0 },
+    systemLoad: { underWay: 0, gate: new RateGate() },
+    workers: config.role.kind === "only" ? 1 : config.role.workers,
   };
   const fullLane = new FullLane(parts);
   const acceptInFull = (socket: Socket): void => fullLane.accept(socket);
@@ -124,13 +162,17 @@ export async function startEdge(config: EdgeConfig, logger: Logger): Promise<Edg
     await listenForAdmin({
       host: config.adminHost,
       port: config.adminPort,
-      metrics,
-      isReady: () => receiver.table !== undefined,
+      descriptors: config.adminDescriptors,
+      renderMetrics: () => metrics.render(),
+      whyNotReady: () => {
+        if (closing) return "draining";
+        return receiver.table === undefined ? "no route table yet" : undefined;
+      },
     }),
   );
   // What is on the disk may be a moment older than what was confirmed: worth a short wait, and no longer one.
   await Promise.race([feed.firstWord, sleep(FIRST_WORD_MS, undefined, { ref: false })]);
-  const { port, stopAccepting } = await openForClients(fullLane.server, config);
+  const { port, descriptors, stopAccepting } = await listenAt(fullLane.server, config);
   stack.defer(() => {
     stopAccepting();
     return listener.drain(config.drainMs);
@@ -138,11 +180,21 @@ export async function startEdge(config: EdgeConfig, logger: Logger): Promise<Edg
   logger.info({ port, adminPort: admin.port }, "edge listening");
 
   const owned = stack.move();
-  const close = (): Promise<void> => owned.disposeAsync();
-  return { port, adminPort: admin.port, close, [Symbol.asyncDispose]: close };
+  const close = (): Promise<void> => {
+    closing = true;
+    return owned.disposeAsync();
+  };
+  return {
+    port,
+    adminPort: admin.port,
+    sockets: { clients: descriptors, admin: admin.descriptor },
+    serving: serving.promise,
+    leaveAdminPort: () => admin.stopAccepting(),
+    metrics: () => metrics.render(),
+    close,
+    [Symbol.asyncDispose]: close,
+  };
 }
-
-const NO_SETTINGS = { keys: [], revoked: [], listOwners: false };
 
 /** The routes of the table before that a change may have taken away. */
 function touchedRoutes(previous: RouteTable | undefined, touched: Touched): "all" | Route[] {
@@ -150,11 +202,6 @@ function touchedRoutes(previous: RouteTable | undefined, touched: Touched): "all
   return touched.flatMap((name) => previous.find(name.owner, name.function) ?? []);
 }
 
-async function openForClients(server: Server, { descriptors, host, port }: EdgeConfig): Promise<Listening> {
-  if (descriptors.length > 0) return listenAt(server, descriptors);
-  return { port: await listen(server, { port, host }), stopAccepting: ignore };
-}
-
 function ignore(): void {
-  // The HTTP server itself is what stops accepting.
+  // Nobody asked to be told.
 }

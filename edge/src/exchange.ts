@@ -1,6 +1,6 @@
 import type { Route } from "@openfaas-cloud/shared/route.ts";
-import type { Session } from "./authenticate.ts";
 import type { Permit } from "./admit.ts";
+import type { Session } from "./authenticate.ts";
 import type { Forwarding, Outcome } from "./forwarding.ts";
 import type { RawHeaders, RequestHead } from "./headers.ts";
 import { respondError } from "./respond-error.ts";

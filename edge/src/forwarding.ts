@@ -20,6 +20,8 @@ export interface Destination {
   readonly maxBodyBytes: number;
   /** How long the client may keep us waiting for the next piece of its body. */
   readonly bodyIdleMs: number;
+  /** For how long the client may send its body at less than a crawl. */
+  readonly bodyDripMs: number;
   /** How long the client may leave us with what it has not read. */
   readonly writeIdleMs: number;
   /** How long the upstream may keep us waiting: for room for the body, and for its answer when the body was sent. */
@@ -47,6 +49,7 @@ export interface DestinationParts {
   readonly upstreams: Upstreams;
   readonly controlPlane: Replica;
   readonly bodyIdleMs: number;
+  readonly bodyDripMs: number;
   readonly writeIdleMs: number;
 }
 
@@ -78,6 +81,7 @@ export class Destinations {
 class FunctionDestination implements Destination {
   readonly maxBodyBytes: number;
   readonly bodyIdleMs: number;
+  readonly bodyDripMs: number;
   readonly writeIdleMs: number;
   readonly firstByteMs: number;
   readonly totalMs: number | null;
@@ -91,6 +95,8 @@ class FunctionDestination implements Destination {
     this.#parts = parts;
     this.maxBodyBytes = route.limits.maxBodyBytes;
     this.bodyIdleMs = parts.bodyIdleMs;
+    // Who streams says little and often.
+    this.bodyDripMs = route.limits.totalMs === null ? Number.POSITIVE_INFINITY : parts.bodyDripMs;
     this.writeIdleMs = parts.writeIdleMs;
     this.firstByteMs = route.limits.firstByteMs;
     this.totalMs = route.limits.totalMs;
@@ -108,6 +114,7 @@ class FunctionDestination implements Destination {
 class SystemDestination implements Destination {
   readonly maxBodyBytes = SYSTEM_BODY_BYTES;
   readonly bodyIdleMs = SYSTEM_BODY_IDLE_MS;
+  readonly bodyDripMs = Number.POSITIVE_INFINITY;
   readonly writeIdleMs: number;
   readonly firstByteMs = SYSTEM_FIRST_BYTE_MS;
   readonly totalMs = null;

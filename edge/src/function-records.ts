@@ -1,4 +1,5 @@
 import { DURATION_BUCKETS_S, type Route, type UsageReport } from "@openfaas-cloud/shared/route.ts";
+import { RateGate } from "./rate-gate.ts";
 import type { RouteTable } from "./route-table.ts";
 
 type FunctionUsage = UsageReport["functions"][number];
@@ -20,6 +21,7 @@ export class FunctionRecord {
   readonly function: string;
   /** Requests under way on this edge; admit.ts reads and writes it. */
   underWay = 0;
+  readonly gate = new RateGate();
   readonly totals = new Map<number, CodeTotals>();
   unreported: FunctionUsage | undefined;
 

@@ -1,6 +1,6 @@
 import { errorMessage } from "@openfaas-cloud/shared/known-error.ts";
 import { admit, type Bounds, type Load } from "./admit.ts";
-import { type Access, type Authenticator, FORBIDDEN, signedOut } from "./authenticate.ts";
+import { type Authenticator, denial } from "./authenticate.ts";
 import type { Domains } from "./config.ts";
 import type { Exchange } from "./exchange.ts";
 import type { Destinations } from "./forwarding.ts";
@@ -12,16 +12,17 @@ import { FAULT, FUNCTION_BUSY, INTERNAL, NO_REPLICA, NOT_READY, SYSTEM_BUSY } fr
 import { respondError } from "./respond-error.ts";
 import type { RouteTable } from "./route-table.ts";
 import { findTarget, isInternalPath, type Target } from "./target.ts";
-import type { Route } from "@openfaas-cloud/shared/route.ts";
 
 /** What serving a request takes; made once, by edge.ts. */
 export interface RequestParts extends Recorder {
   readonly domains: Domains;
   readonly table: () => RouteTable | undefined;
-  readonly authenticator: () => Authenticator;
+  readonly authenticator: Authenticator;
   readonly destinations: Destinations;
   readonly systemLoad: Load;
   readonly systemBounds: Bounds;
+  /** How many processes serve the port, this one included. */
+  readonly workers: number;
 }
 
 /** What a phase comes to: a refusal to be answered, or `undefined` where the answer is given or on its way. */
@@ -35,7 +36,11 @@ type Step = Refusal | undefined;
 export function handleRequest(exchange: Exchange, parts: RequestParts): void {
   try {
     const step = serve(exchange, parts);
-    if (step instanceof Promise) step.then((late) => end(exchange, late), (error: unknown) => fault(exchange, error, parts));
+    if (step instanceof Promise)
+      step.then(
+        (late) => end(exchange, late),
+        (error: unknown) => fault(exchange, error, parts),
+      );
     else end(exchange, step);
   } catch (error) {
     fault(exchange, error, parts);
@@ -87,38 +92,21 @@ function serveFunction(
   if (route === undefined) return notFound(target, table, parts.domains);
   exchange.route = route;
 
-  const authenticator = parts.authenticator();
-  const access = authenticator.authenticate(route, head);
-  if (!(access instanceof Promise)) return serveDecided(exchange, head, target, route, access, parts);
-  return access.then((decided) => {
-    // Policy, keys and revocations may have changed meanwhile: what was decided by the ones before is decided again.
-    const isCurrent = parts.table()?.find(target.owner, target.function) === route;
-    return isCurrent && parts.authenticator() === authenticator
-      ? serveDecided(exchange, head, target, route, decided, parts)
-      : serveFunction(exchange, head, target, parts);
-  });
-}
-
-function serveDecided(
-  exchange: Exchange,
-  head: RequestHead,
-  target: Target & { kind: "function" },
-  route: Route,
-  access: Access,
-  parts: RequestParts,
-): Step {
-  if (access.kind === "signed-out") return signedOut(dashboardAt(parts.domains, target.host));
-  if (access.kind === "forbidden") return FORBIDDEN;
+  const access = parts.authenticator.authenticate(route, head, exchange);
+  // Whoever had to wait is judged from here on anew: the table and the keys may have changed meanwhile.
+  if (access instanceof Promise) return access.then(() => serveFunction(exchange, head, target, parts));
+  if (access.kind !== "granted") return denial(access, route, dashboardAt(parts.domains, target.host));
   exchange.session = access.session;
 
   if (route.upstreams.length === 0) return NO_REPLICA;
-  const permit = admit(route.limits, head, parts.records.of(route), FUNCTION_BUSY);
+  const permit = admit(route.limits, head, parts.records.of(route), FUNCTION_BUSY, parts.workers);
   if ("status" in permit) return permit;
   exchange.permit = permit;
+  const isOurs = access.credential === "authorization";
   exchange.forward({
     destination: parts.destinations.ofFunction(route),
     path: target.path,
-    credentials: access.credential === "bearer" ? "remove-platforms-and-authorization" : "remove-platforms",
+    credentials: isOurs ? "remove-platforms-and-authorization" : "remove-platforms",
   });
   return undefined;
 }
@@ -144,7 +132,7 @@ function serveSystem(
   if (isRoot && (method === "GET" || method === "HEAD") && target.host.name.startsWith("system.")) {
     return redirect(exchange, "/dashboard/");
   }
-  const permit = admit(parts.systemBounds, head, parts.systemLoad, SYSTEM_BUSY);
+  const permit = admit(parts.systemBounds, head, parts.systemLoad, SYSTEM_BUSY, parts.workers);
   if ("status" in permit) return permit;
   exchange.permit = permit;
   exchange.forward({ destination: parts.destinations.system, path: target.path, credentials: "keep" });

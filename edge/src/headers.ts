@@ -1,5 +1,5 @@
-import { PLATFORM_COOKIE_PREFIX } from "@openfaas-cloud/shared/session.ts";
 import { must } from "@openfaas-cloud/shared/must.ts";
+import { PLATFORM_COOKIE_PREFIX } from "@openfaas-cloud/shared/session.ts";
 import type { Domains } from "./config.ts";
 import { isPlatformCredential } from "./credentials.ts";
 import type { Exchange } from "./exchange.ts";
@@ -107,6 +107,10 @@ export function readHead(raw: RawHeaders, httpVersion: string): RequestHead | Re
         expects = true;
         break;
       case "authorization":
+        // Who takes the first of two would use another one than was decided by.
+        if (authorization !== undefined) {
+          return malformed("authorization-invalid", "More than one Authorization header.");
+        }
         authorization = value;
         break;
       case "cookie":
@@ -153,8 +157,11 @@ export function readHead(raw: RawHeaders, httpVersion: string): RequestHead | Re
  */
 export type CredentialsRule = "keep" | "remove-platforms" | "remove-platforms-and-authorization";
 
+/** What of an exchange goes into the head that an upstream is sent. */
+export type Forwarded = Pick<Exchange, "rawHeaders" | "head" | "client" | "requestId">;
+
 /** The lines an upstream is sent, all but the ones of framing and connection, which the HTTP client writes. */
-export function requestHeaders(exchange: Exchange, credentials: CredentialsRule): string[] {
+export function requestHeaders(exchange: Forwarded, credentials: CredentialsRule): string[] {
   const raw = exchange.rawHeaders;
   const lines: string[] = [];
   const { connectionOptions, contentLength } = must(exchange.head, "the head that is forwarded");
@@ -175,7 +182,7 @@ export function requestHeaders(exchange: Exchange, credentials: CredentialsRule)
 }
 
 /** What we tell an upstream about a request, whatever was said before. */
-export function assertedLines(exchange: Exchange): string[] {
+export function assertedLines(exchange: Forwarded): string[] {
   const { head, client, requestId } = exchange;
   const host = head?.host ?? "";
   const { address, scheme } = client;
@@ -203,7 +210,7 @@ export function assertedLines(exchange: Exchange): string[] {
 }
 
 /** What every answer carries, so that it can be found again. */
-export function identityLines({ head, requestId }: Exchange): string[] {
+export function identityLines({ head, requestId }: Forwarded): string[] {
   return ["X-Request-Id", requestId, "X-Call-Id", head?.callId ?? requestId];
 }
 
@@ -232,8 +239,11 @@ function withoutPlatformCookies(value: string): string | undefined {
 
 const PLATFORM_COOKIE_LOWER = PLATFORM_COOKIE_PREFIX.toLowerCase();
 
+/** At the start of a pair, or after what some parser takes for the end of one; nameless ones are read back as names. */
+const PLATFORM_COOKIE = new RegExp(`(^\\s*=?|[\\s,"'])${PLATFORM_COOKIE_LOWER}`, "i");
+
 function isPlatformCookie(pair: string): boolean {
-  return pair.trimStart().replace(/^"/, "").toLowerCase().startsWith(PLATFORM_COOKIE_LOWER);
+  return PLATFORM_COOKIE.test(pair);
 }
 
 /** The values a cookie was sent with; more than one means that somebody tossed one in. */
@@ -262,8 +272,8 @@ export interface ResponseHead {
 
 /**
  * The lines of an upstream's answer that go on to the client. `undefined` where the answer is framed twice, which is not an
- * answer but an attack on whoever believes the other framing. `domains` is given where a function answers: it may not set
- * cookies that reach beyond its own host.
+ * answer but an attack on whoever believes the other framing. `domains` is given where a function answers: it may neither set
+ * cookies that reach beyond its own host nor clear them.
  */
 export function responseHeaders(raw: RawHeaders, domains: Domains | undefined): ResponseHead | undefined {
   const options = connectionOptionsOf(raw);
@@ -292,6 +302,7 @@ export function responseHeaders(raw: RawHeaders, domains: Domains | undefined): 
     }
     if (options.includes(lower)) continue;
     if (lower === "set-cookie" && domains !== undefined && !mayFunctionSet(value, domains)) continue;
+    if (lower === "clear-site-data" && domains !== undefined && clearsCookies(value)) continue;
     lines.push(name, value);
   }
   if (chunked && contentLength !== undefined) return undefined;
@@ -310,18 +321,23 @@ function connectionOptionsOf(raw: RawHeaders): string[] {
 /** No platform cookie, and no Domain that a sibling function or the dashboard would receive. */
 function mayFunctionSet(cookie: string, domains: Domains): boolean {
   const [pair = "", ...attributes] = cookie.split(";");
+  // A nameless cookie's value counts as well: a browser sends it back like a name (RFC 6265bis §5.7).
   if (isPlatformCookie(pair)) return false;
-  // A browser takes a nameless cookie's value for its name when it sends it back (RFC 6265bis §5.7).
-  if (isPlatformCookie(pair.trim().replace(/^=\s*/, ""))) return false;
   return attributes.every((attribute) => {
     const [name = "", value = ""] = attribute.split("=", 2);
     return name.trim().toLowerCase() !== "domain" || !reachesOthers(value, domains);
   });
 }
 
+/** Empty, it has no effect. Browsers read escapes and letters beyond ASCII as what they stand for. */
+const PLAIN_DOMAIN = /^\.?[a-z0-9_-]+(\.[a-z0-9_-]+)*\.?$/;
+
 /** Whether a Domain attribute covers one of our bare domains, a parent of one, or the system host. */
 function reachesOthers(value: string, domains: Domains): boolean {
-  const domain = value.trim().replace(/^"|"$/g, "").replace(/^\./, "").replace(/\.$/, "").toLowerCase();
+  const plain = value.trim().replace(/^"|"$/g, "").toLowerCase();
+  if (plain === "") return false;
+  if (!PLAIN_DOMAIN.test(plain)) return true;
+  const domain = plain.replace(/^\./, "").replace(/\.$/, "");
   const ours = [
     domains.functions,
     domains.system,
@@ -329,6 +345,11 @@ function reachesOthers(value: string, domains: Domains): boolean {
     `auth.system.${domains.system}`,
   ];
   return ours.some((name) => name === domain || name.endsWith(`.${domain}`));
+}
+
+/** Browsers clear the cookies of the whole registrable domain: the dashboard's and every sibling's with them. */
+function clearsCookies(value: string): boolean {
+  return /cookies|\*/i.test(value);
 }
 
 /** Trailers that may follow a body: nothing that frames, routes or authenticates (RFC 9110 §6.5.1). */

@@ -10,6 +10,7 @@ export interface MetricSources {
   readonly feedConnected: () => boolean;
   readonly clientConnections: () => number;
   readonly requestsInFlight: () => number;
+  readonly verdicts: () => number;
 }
 
 /**
@@ -77,6 +78,7 @@ export class Metrics {
       sources.feedConnected() ? 1 : 0,
     );
     gauge("ofc_edge_requests_in_flight", "Requests under way.", sources.requestsInFlight);
+    gauge("ofc_edge_token_verdicts", "Tokens whose verdict is remembered, good and bad.", sources.verdicts);
     gauge("ofc_edge_client_connections", "Open client connections.", sources.clientConnections);
     collectDefaultMetrics({ register: this.#registry });
   }

@@ -22,6 +22,10 @@ export interface Progress {
 
 /** What stands before a function that is down says so in these words; they count like a connection that failed. */
 const GATEWAY_FAILURES = new Set([502, 503, 504]);
+/** As Kestrel's MinRequestBodyDataRate: whoever means to be served sends faster, and whoever sends slower holds a place. */
+const DRIP_BYTES_PER_S = 240;
+/** Who does not send for longer than this makes a pause, which the wait for the next piece bounds. */
+const LONGEST_DRIP_GAP_MS = 4_000;
 const IDEMPOTENT = new Set(["GET", "HEAD", "OPTIONS", "PUT", "DELETE"]);
 
 /**
@@ -39,6 +43,9 @@ export abstract class Transfer implements Timed {
   #replica: Replica | undefined;
   #retried = false;
   #settled = false;
+  #checkedMs = performance.now();
+  /** For how long the client has been sending its body, the longer part of pauses not counted. */
+  #sendingMs = 0;
   protected answerBegun = false;
   protected upstreamDone = false;
   /** Since when the client leaves us with what it has not read. */
@@ -84,12 +91,25 @@ export abstract class Transfer implements Timed {
   check(nowMs: number): void {
     const { bodyIdleMs, writeIdleMs, failures } = this.destination;
     if (this.unreadSinceMs !== undefined && !this.isClientsTurn) this.unreadSinceMs = nowMs;
-    if (isPast(this.clientSinceMs, bodyIdleMs, nowMs)) this.fail(BODY_IDLE);
+    const drips = this.#drips(nowMs);
+    if (drips || isPast(this.clientSinceMs, bodyIdleMs, nowMs)) this.fail(BODY_IDLE);
     else if (isPast(this.unreadSinceMs, writeIdleMs, nowMs)) this.fail(CLIENT_STALLED);
     else if (nowMs > this.#totalDeadlineMs || this.#isAnswerLate(nowMs)) {
       if (this.#isUpstreamsFault(nowMs)) this.#countFailure();
       this.fail(failures.late);
     }
+  }
+
+  #drips(nowMs: number): boolean {
+    const passedMs = nowMs - this.#checkedMs;
+    this.#checkedMs = nowMs;
+    const { clientSinceMs } = this;
+    if (clientSinceMs === undefined || nowMs - clientSinceMs > LONGEST_DRIP_GAP_MS) return false;
+    this.#sendingMs += passedMs;
+    return (
+      this.#sendingMs > this.destination.bodyDripMs &&
+      this.#exchange.bytesReceived < (this.#sendingMs / 1_000) * DRIP_BYTES_PER_S
+    );
   }
 
   #isAnswerLate(nowMs: number): boolean {

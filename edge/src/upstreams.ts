@@ -4,7 +4,8 @@ import type { DeadlineClock } from "./deadline-clock.ts";
 import { UpstreamConnections } from "./plain-lane/upstream-connections.ts";
 import type { RouteTable } from "./route-table.ts";
 
-const CONNECT_TIMEOUT_MS = 2_000;
+/** `highWaterMark` as for clients' sockets (full-lane.ts): what is held of an answer before the function is made to wait. */
+const CONNECTION = { timeout: 2_000, highWaterMark: 16 * 1024 };
 const FAILURES_TO_EJECT = 5;
 const EJECTION_MS = 30_000;
 const MAX_EJECTION_MS = 300_000;
@@ -41,7 +42,7 @@ export class Replica {
 
   dispatch(options: Dispatcher.DispatchOptions, handler: Dispatcher.DispatchHandler): void {
     this.#pool ??= new Pool(this.#url, {
-      connectTimeout: CONNECT_TIMEOUT_MS,
+      connect: CONNECTION,
       // The waits for head and body are bounded by the deadline clock, which also holds against endless 1xx answers.
       headersTimeout: 0,
       bodyTimeout: 0,

@@ -172,6 +172,59 @@ test("a session cookie counts once; two of the name are signed out", async () =>
   expect((await withCookie(`x${SESSION_COOKIE}=${token}`)).status).toBe(401);
 });
 
+test.each<[string, string, Record<string, string>, number]>([
+  [
+    "its own page's request",
+    "POST",
+    { "sec-fetch-site": "same-origin", origin: "http://alice.fn.test" },
+    200,
+  ],
+  ["what a person typed", "GET", { "sec-fetch-site": "none", "sec-fetch-mode": "navigate" }, 200],
+  ["a link on another site", "GET", { "sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate" }, 200],
+  ["a form on another site", "POST", { "sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate" }, 403],
+  ["a form on a sibling", "POST", { "sec-fetch-site": "same-site", "sec-fetch-mode": "navigate" }, 403],
+  ["an image on a sibling", "GET", { "sec-fetch-site": "same-site", "sec-fetch-mode": "no-cors" }, 403],
+  ["an older browser's form on a sibling", "POST", { origin: "http://mallory.fn.test" }, 403],
+  ["an older browser's form in a sandbox", "POST", { origin: "null" }, 403],
+  ["an older browser's own page, behind TLS", "POST", { origin: "https://alice.fn.test" }, 200],
+  ["another port", "POST", { origin: "http://alice.fn.test:81" }, 403],
+  ["no browser", "POST", {}, 200],
+])("a session cookie and %s", async (_what, method, headers, status) => {
+  await using world = await setup();
+  const cookie = `${SESSION_COOKIE}=${await world.issuer.sign()}`;
+  const answer = await world.edge.call("alice.fn.test", "/members", {
+    method,
+    headers: { ...headers, cookie },
+  });
+  expect(answer.status).toBe(status);
+  expect(world.fn.requests).toHaveLength(status === 200 ? 1 : 0);
+});
+
+test("whoever sends a bearer means it, and a public function is none of this", async () => {
+  await using world = await setup();
+  const token = await world.issuer.sign();
+  const fromElsewhere = { origin: "http://evil.test", "sec-fetch-site": "cross-site" };
+  const post = (path: string, headers: Record<string, string>) =>
+    world.edge.call("alice.fn.test", path, { method: "POST", headers: { ...fromElsewhere, ...headers } });
+  expect((await post("/members", { authorization: `Bearer ${token}` })).status).toBe(200);
+  expect((await post("/public", { cookie: `${SESSION_COOKIE}=${token}` })).status).toBe(200);
+});
+
+test("a page of another site opens no WebSocket by a visitor's cookie", async () => {
+  await using world = await setup();
+  const answer = await world.edge.call("alice.fn.test", "/members", {
+    headers: {
+      cookie: `${SESSION_COOKIE}=${await world.issuer.sign()}`,
+      origin: "http://mallory.fn.test",
+      connection: "Upgrade",
+      upgrade: "websocket",
+      "sec-websocket-version": "13",
+      "sec-websocket-key": "dGhlIHNhbXBsZSBub25jZQ==",
+    },
+  });
+  expect(answer.status).toBe(403);
+});
+
 test("a browser that is signed out gets a page that leads to the dashboard", async () => {
   await using world = await setup();
   const answer = await world.edge.call("alice.fn.test:8080", "/members", {

@@ -18,6 +18,15 @@ test.each<[string, string, boolean]>([
   ["a token that is opaque", "Bearer abcdef", false],
   ["a token with dots that is no JWT", "Bearer a.b.c", false],
   ["a function's own password", basic("alice:secret"), false],
+  ["an access token under a scheme of its own", "Token ofc_0123456789abcdef", true],
+  ["an access token without a scheme", "ofc_0123456789abcdef", true],
+  ["an access token in quotes after a tab", 'Bearer\t"ofc_0123456789abcdef"', true],
+  ["a session token as password", basic(`alice:${jwt({ iss: "openfaas-cloud" })}`), true],
+  [
+    "a basic pair with a space in it",
+    basic("alice:ofc_0123456789").replace("Basic YWxp", "Basic YWxp "),
+    true,
+  ],
   ["another scheme", "Digest username=ofc_x", false],
   ["an empty value", "", false],
 ])("%s", (_what, authorization, isOurs) => {

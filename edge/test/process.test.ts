@@ -150,8 +150,28 @@ test("an unusable environment is told whole, without its values", () => {
   });
   expect(config).toMatchObject({ port: 8080, controlPlaneUrl: "http://127.0.0.1:1" });
   // Those of the contract.
-  expect(config.timeouts).toEqual({ headersMs: 10_000, bodyIdleMs: 30_000, writeIdleMs: 120_000 });
+  expect(config.timeouts).toEqual({
+    headersMs: 10_000,
+    bodyIdleMs: 30_000,
+    bodyDripMs: 10_000,
+    writeIdleMs: 120_000,
+  });
   expect(config.systemMaxConcurrency).toBe(1_000);
   expect(config.domains).toEqual({ functions: "fn.test", system: "fn.test" });
   expect(JSON.stringify(config)).not.toContain(CREDENTIAL);
+});
+
+test.each([
+  ["nothing", {}, { kind: "only" }],
+  ["one worker", { EDGE_WORKERS: "1" }, { kind: "only" }],
+  ["three workers", { EDGE_WORKERS: "3" }, { kind: "primary", workers: 3 }],
+  [
+    "three workers and which one it is",
+    { EDGE_WORKERS: "3", EDGE_WORKER: "2" },
+    { kind: "worker", slot: 2, workers: 3 },
+  ],
+])("told %s, a process knows what it is of an edge", (_what, environment, role) => {
+  const rest = { CONTROL_PLANE_URL: "http://127.0.0.1:1/", FEED_CREDENTIAL: CREDENTIAL, EDGE_DATA: "/x" };
+  expect(readConfig({ ...rest, ...environment }).role).toEqual(role);
+  expect(() => readConfig({ ...rest, EDGE_WORKERS: "129" })).toThrow(/EDGE_WORKERS: must be at most 128/);
 });

@@ -217,6 +217,24 @@ test("a table of 1,200 routes comes back from disk as it was", async () => {
   expect([back?.size, back?.checksum]).toEqual([1_200, table.checksum]);
 });
 
+test("an edge that starts while another still saves in the same directory disturbs nothing, and neither writes over the other", async () => {
+  await using directory = await tempDirectory();
+  const many = Array.from({ length: 1_200 }, (_, i) => route(`alice/f${i}`, ["http://127.0.0.1:1"]));
+  await stored(directory.path, [1]);
+  {
+    await using old = new RouteFiles(directory.path, quiet);
+    await old.load();
+    await using successor = new RouteFiles(directory.path, quiet);
+    old.keep(RouteTable.fromSnapshot(snapshotOf(many, { version: 2 })));
+    await until(async () => (await readdir(directory.path)).some((name) => name.endsWith(".tmp")), "a save");
+    expect((await successor.load())?.version).toBe(1);
+    await old[Symbol.asyncDispose]();
+    successor.keep(RouteTable.fromSnapshot(snapshotOf(many, { version: 3 })));
+  }
+  expect(await readdir(directory.path)).toHaveLength(3);
+  expect((await new RouteFiles(directory.path, quiet).load())?.version).toBe(3);
+});
+
 test.each<[string, (text: string) => string]>([
   ["truncated", (text) => text.slice(0, -20)],
   ["empty", () => ""],

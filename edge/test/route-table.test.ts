@@ -1,7 +1,7 @@
 import type { Route } from "@openfaas-cloud/shared/route.ts";
 import { digestOf } from "@openfaas-cloud/shared/route-digest.ts";
 import { describe, expect, test } from "vitest";
-import { Receiver } from "../src/route-feed/route-feed.ts";
+import { parseStored, Receiver } from "../src/route-feed/route-feed.ts";
 import { RouteTable } from "../src/route-table.ts";
 import { NO_KEYS, route, snapshotOf } from "./support/feed-server.ts";
 
@@ -160,4 +160,22 @@ describe("a receiver", () => {
     expect([...sizes]).toEqual([20]);
     expect(it.table?.size).toBe(5_000);
   });
+});
+
+/** As an edge before rates wrote it. */
+const STORED =
+  '{"kind":"snapshot","epoch":"epoch-1","version":1,' +
+  '"checksum":"a3f9a3a1e513b5879b8d2633fde902028de69eff7e294a293f7a967d3b205f96","forced":false,"routes":[' +
+  '{"owner":"alice","function":"hello","functionId":"id-alice-hello","revision":"r1","access":"public",' +
+  '"upstreams":[{"id":"replica-1","url":"http://127.0.0.1:1"}],' +
+  '"limits":{"maxBodyBytes":10485760,"maxConcurrency":1000,"firstByteMs":60000,"totalMs":120000}},' +
+  '{"owner":"bob","function":"x","functionId":"id-bob-x","revision":"r1","access":"members","upstreams":[],' +
+  '"limits":{"maxBodyBytes":10485760,"maxConcurrency":1000,"firstByteMs":60000,"totalMs":120000}}],' +
+  '"settings":{"keys":[],"revoked":[],"listOwners":false}}';
+
+test("a table stored before limits had a rate is as whole as one with rates", () => {
+  expect(parseStored(JSON.parse(STORED))?.size).toBe(2);
+  const limited = route("alice/a", [], { limits: { rate: { perS: 0.5, burst: 3 } } });
+  const stored = parseStored(JSON.parse(JSON.stringify(snapshotOf([limited]))));
+  expect(stored?.find("alice", "a")?.limits.rate).toEqual({ perS: 0.5, burst: 3 });
 });

@@ -1,6 +1,8 @@
 import { createHash } from "node:crypto";
 import { expect, test } from "vitest";
 import { FeedServer, route } from "./support/feed-server.ts";
+import { kernelSockets, queuedBytes } from "./support/kernel-queues.ts";
+import { hasAnswers, readAnswers } from "./support/raw-answers.ts";
 import {
   exchangeRaw,
   type RawClient,
@@ -12,6 +14,8 @@ import {
 } from "./support/servers.ts";
 import { signer } from "./support/tokens.ts";
 
+/** Of what comes before an upgrade is decided. */
+const HELD_BYTES = 64 * 1024;
 const KEY = "dGhlIHNhbXBsZSBub25jZQ==";
 
 function handshake(path: string, host = "alice.fn.test", more = ""): string {
@@ -236,7 +240,10 @@ test("what a client sends while its handshake is decided arrives whole, however 
   using client = rawClient(edge.port, handshake("/ws"));
   await until(() => accept !== undefined, "the handshake");
   client.socket.write(Buffer.alloc(1_000_000));
-  await new Promise((resolve) => setTimeout(resolve, 100));
+  await until(async () => {
+    const { bytesWritten, writableLength } = client.socket;
+    return bytesWritten - writableLength - (await queuedBytes([edge.port])) > HELD_BYTES;
+  }, "the edge to have read as much as it holds");
   expect(heard).toBe(0);
   accept?.();
   await until(() => heard === 1_000_000, "everything");
@@ -259,4 +266,106 @@ test("an upgrade on the system host reaches the control plane", async () => {
   expect(await exchangeRaw(edge.port, handshake("/internal/x", "system.console.test"))).toMatch(
     /^HTTP\/1\.1 404 /,
   );
+});
+
+test("the subprotocol and extensions that the two sides agree on pass, and nothing that is for this hop", async () => {
+  await using fn = await upstream(undefined, (_request, socket) => {
+    socket.on("error", () => socket.destroy());
+    socket.write(
+      "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade, X-Hop\r\nUpgrade: websocket\r\nX-Hop: 1\r\nKeep-Alive: timeout=5\r\nSec-WebSocket-Accept: x\r\nSec-WebSocket-Protocol: chat.v2\r\nSec-WebSocket-Extensions: permessage-deflate\r\nSet-Cookie: mine=1\r\nSet-Cookie: wide=1; Domain=fn.test\r\nX-Request-Id: forged\r\n\r\n",
+    );
+  });
+  await using feed = await new FeedServer([route("alice/ws", [fn.url])]).listen();
+  await using edge = await testEdge(feed.origin);
+  const offer =
+    "Sec-WebSocket-Protocol: chat.v1, chat.v2\r\nSec-WebSocket-Extensions: permessage-deflate; x=1\r\n";
+  using client = rawClient(edge.port, handshake("/ws", undefined, offer));
+  await until(() => hasAnswers(client.text(), []) && client.text().endsWith("\r\n\r\n"), "the 101");
+  expect(fn.requests[0]?.headers).toMatchObject({
+    "sec-websocket-protocol": "chat.v1, chat.v2",
+    "sec-websocket-extensions": "permessage-deflate; x=1",
+    "sec-websocket-key": KEY,
+    "sec-websocket-version": "13",
+  });
+  const [answer] = readAnswers(client.text(), []);
+  expect(answer?.status).toBe(101);
+  const given = Object.fromEntries(answer?.headers ?? []);
+  expect(given).toMatchObject({
+    connection: ["Upgrade"],
+    upgrade: ["websocket"],
+    "sec-websocket-protocol": ["chat.v2"],
+    "sec-websocket-extensions": ["permessage-deflate"],
+    "set-cookie": ["mine=1"],
+  });
+  expect(given["x-hop"]).toBeUndefined();
+  expect(given["keep-alive"]).toBeUndefined();
+  expect(given["x-request-id"]).toHaveLength(1);
+  expect(given["x-request-id"]).not.toEqual(["forged"]);
+});
+
+test("a tunnel carries messages of a MiB both ways, whole, and holds back who sends faster than is read", async () => {
+  await using fn = await echo();
+  await using feed = await new FeedServer([route("alice/ws", [fn.url])]).listen();
+  await using edge = await testEdge(feed.origin);
+  using client = rawClient(edge.port, handshake("/ws"));
+  await until(() => client.text().endsWith("hello "), "the tunnel");
+  const begin = client.text().length;
+  const message = Buffer.from(Uint8Array.from({ length: 1024 * 1024 }, (_, i) => i % 251));
+  for (let i = 1; i <= 4; i++) {
+    client.socket.write(message);
+    await until(() => client.text().length === begin + i * message.length, `echo ${i}`);
+  }
+  expect(client.text().slice(begin) === message.toString("latin1").repeat(4)).toBe(true);
+
+  // Nothing is read any more, so that the function cannot say back what it hears, and stops to listen.
+  client.socket.pause();
+  const flood = Buffer.alloc(64 * 1024 * 1024);
+  client.socket.write(flood);
+  let before = -1;
+  const taken = () => client.socket.bytesWritten - client.socket.writableLength;
+  await until(async () => {
+    before = taken();
+    for (let i = 0; i < 30; i++) await edge.call("alice.fn.test", "/nope");
+    return taken() === before;
+  }, "the client to be held back");
+  expect(client.socket.writableLength).toBeGreaterThan(flood.length / 2);
+});
+
+test("no deadline of a request ends a tunnel, and keep-alive finds out when its client is no more", async () => {
+  await using fn = await echo();
+  await using hung = await upstream(() => undefined);
+  const limits = { firstByteMs: 200, totalMs: 600 };
+  await using feed = await new FeedServer([
+    route("alice/ws", [fn.url], { limits }),
+    route("alice/hung", [hung.url], { limits: { firstByteMs: 1_500, totalMs: 1_500 } }),
+  ]).listen();
+  await using edge = await testEdge(feed.origin, {
+    timeouts: { bodyIdleMs: 200, writeIdleMs: 200, headersMs: 200 },
+  });
+  using client = rawClient(edge.port, handshake("/ws"));
+  await until(() => client.text().includes("hello "), "the tunnel");
+  expect((await edge.call("alice.fn.test", "/hung")).status).toBe(504);
+  client.socket.write("still here");
+  await until(() => client.text().endsWith("still here"), "the echo, after twice the time of a request");
+  const clientPort = client.socket.localPort;
+  await until(async () => {
+    const ours = (await kernelSockets()).find(
+      ({ localPort, remotePort }) => localPort === edge.port && remotePort === clientPort,
+    );
+    return ours?.keepAliveMs !== undefined && ours.keepAliveMs <= 60_000;
+  }, "the kernel to be asked to probe within a minute");
+});
+
+test("a tunnel ends with its replica, and the next one goes to the new replica", async () => {
+  await using old = await echo();
+  await using next = await echo();
+  await using feed = await new FeedServer([route("alice/ws", [old.url])]).listen();
+  await using edge = await testEdge(feed.origin);
+  using before = rawClient(edge.port, handshake("/ws"));
+  await until(() => before.text().includes("hello "), "the tunnel");
+  feed.change({ upserts: [route("alice/ws", [next.url], { revision: "r2" })] });
+  await within(before.closed, "the tunnel to end");
+  using after = rawClient(edge.port, handshake("/ws"));
+  await until(() => after.text().includes("hello "), "the next tunnel");
+  expect([old.requests.length, next.requests.length]).toEqual([1, 1]);
 });

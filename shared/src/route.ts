@@ -5,14 +5,17 @@
  * (`GET /internal/route-feed`, bearer credential) of newline-delimited FeedMessages: a snapshot first, then changes in
  * order, and a heartbeat when nothing else was sent for a while. After each message that it applied the edge confirms the
  * version it serves (`POST /internal/route-feed/applied`, an AppliedReport), and it reports what was invoked
- * (`POST /internal/usage`, a UsageReport).
+ * (`POST /internal/usage`, a UsageReport). Of access tokens, which nobody pushes to it, it asks: access-token.ts.
  */
 import { z } from "zod";
 import { FunctionName, OwnerSlug } from "./names.ts";
 import { VerificationKey } from "./session.ts";
 
-/** Who may call a function; annotation `com.openfaas.cloud.auth`, `public` where it is absent. */
-export const Access = z.enum(["public", "signed-in", "members"]);
+/**
+ * Who may call a function; annotation `com.openfaas.cloud.auth`, `public` where it is absent. `token` is for machines: the
+ * owner's members, by an access token and by nothing that a browser sends of itself.
+ */
+export const Access = z.enum(["public", "signed-in", "members", "token"]);
 export type Access = z.infer<typeof Access>;
 
 /** One replica that answers. `url` is an origin: scheme, host and port, no path. */
@@ -22,16 +25,25 @@ export const Upstream = z.object({
 });
 export type Upstream = z.infer<typeof Upstream>;
 
-/** Bounds of one function; every one has a default on the edge's side of the feed, so none is optional here. */
+/** How often a function may be called: `perS` a second on average, `burst` at once. */
+export const Rate = z.object({ perS: z.number().positive(), burst: z.int().positive() });
+export type Rate = z.infer<typeof Rate>;
+
+/** Bounds of one function on one edge process. */
 export const RouteLimits = z.object({
   /** Largest request body, bytes; more is answered 413. */
   maxBodyBytes: z.int().positive(),
-  /** Requests under way at once on one edge; one more is answered 429. */
+  /**
+   * Requests under way at once on one edge; one more is answered 429. An edge of several workers gives each its share, rounded up:
+   * more than this by at most one for each worker.
+   */
   maxConcurrency: z.int().positive(),
   /** How long the upstream may keep us waiting, for room for the body and for the head of its answer, milliseconds; then 504. */
   firstByteMs: z.int().positive(),
   /** From the request's first byte to the answer's last one, milliseconds; `null` for streaming functions. */
   totalMs: z.int().positive().nullable(),
+  /** Calls beyond are answered 429. Absent where none was asked for, which is what stored tables and their checksums know. */
+  rate: Rate.optional(),
 });
 export type RouteLimits = z.infer<typeof RouteLimits>;
 
@@ -59,7 +71,7 @@ export type Route = z.infer<typeof Route>;
 export const RouteSettings = z.object({
   /** Session verification keys, newest first. */
   keys: z.array(VerificationKey).max(100),
-  /** Token ids (`jti`) that no longer count although they have not expired. */
+  /** Ids of sessions (`jti`) and of access tokens that no longer count although they have not expired. */
   revoked: z.array(z.string().max(100)).max(100_000),
   /** Whether the 404 page of an unknown host may list the owners: true only where there is a single owner. */
   listOwners: z.boolean(),

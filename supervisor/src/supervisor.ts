@@ -39,6 +39,12 @@ const FEWER_ARENAS = { MALLOC_ARENA_MAX: "2" } as const;
 /** Measured, idle: 14 MB less than with V8's 16 MB of young generation. Not for the edge, whose throughput that would cost. */
 const SMALL_YOUNG_GENERATION = "--max-semi-space-size=2";
 
+/**
+ * V8's own bound is 64 MB for each half on a large machine. Measured with 13,000 slow clients: 80 MB less, and requests cost
+ * the same processor time.
+ */
+const BOUNDED_YOUNG_GENERATION = "--max-semi-space-size=16";
+
 /** Lets a plane give back what loading it left over, once it is ready. Measured, idle: 15 MB less for each. */
 const COLLECT_WHEN_READY = "--expose-gc";
 
@@ -112,7 +118,7 @@ export class Supervisor {
     let edge: ReadyMessage | undefined;
     this.#edge = new SupervisedProcess({
       name: "edge",
-      arguments: [COLLECT_WHEN_READY, join(ROOT, "edge/src/main.ts")],
+      arguments: [COLLECT_WHEN_READY, BOUNDED_YOUNG_GENERATION, join(ROOT, "edge/src/main.ts")],
       descriptors: held.descriptors,
       log: this.#log(join(data.logs, "edge.log")),
       environment: () => ({

@@ -54,6 +54,47 @@ test("a function reads the secret it names, once that is set, and nobody else ge
   expect(detail.body).not.toContain("sesame");
 }, 60_000);
 
+const ECHO = `"use strict";
+module.exports = async (event, context) => context.succeed(event.headers);
+`;
+
+test("a function for machines is opened by the token that pushed it, called as often as it says, and never sees the token", async () => {
+  const annotations = [
+    "com.openfaas.cloud.auth: token",
+    "com.openfaas.cloud.limit.rate: 2/m",
+    "com.openfaas.cloud.limit.burst: 2",
+    "com.openfaas.cloud.limit.body: 1Ki",
+  ];
+  const stack = stackFile("machine").replace(
+    "handler: ./machine",
+    `handler: ./machine\n    annotations:\n${annotations.map((line) => `      ${line}\n`).join("")}`,
+  );
+  await using repository = await TestRepository.create(platform, "machines", {
+    "stack.yml": stack,
+    "machine/handler.js": ECHO,
+  });
+  const pushed = await repository.push();
+  expect(pushed).toMatchObject({ code: 0 });
+  expect(pushed.output).not.toContain("limit");
+  const url = platform.functionUrl("machine");
+  const { token, owner } = platform.ready;
+  const get = (authorization?: string) =>
+    platform.get(url, authorization === undefined ? {} : { headers: { authorization } });
+  expect((await get()).status).toBe(401);
+  expect((await get("Bearer ofc_nobody-has-this-one-0123456789")).status).toBe(401);
+
+  const opened = await eventually("the function is opened", async () => {
+    const answer = await get(`Bearer ${token}`);
+    return answer.status === 200 ? answer : undefined;
+  });
+  expect(opened.body).not.toContain(token);
+  const pair = Buffer.from(`${owner}:${token}`).toString("base64");
+  expect((await get(`Basic ${pair}`)).status).toBe(200);
+  const tooOften = await get(`Bearer ${token}`);
+  expect(tooOften.status).toBe(429);
+  expect(Number(tooOften.headers["retry-after"])).toBeGreaterThan(1);
+}, 60_000);
+
 test("a run under way is cancelled: its processes end, and what was live stays", async () => {
   await using gate = await TestGate.open();
   await using repository = await TestRepository.create(platform, "slow", {

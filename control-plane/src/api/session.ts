@@ -1,7 +1,7 @@
 import { SESSION_COOKIE, SESSION_MAX_AGE_S } from "@openfaas-cloud/shared/session.ts";
 import { TRPCError } from "@trpc/server";
 import { z } from "zod";
-import { personOfToken, revokedSessions, revokeSession, spendSignInCode } from "../access/credentials.ts";
+import { personOfToken, revokedIds, revokeSession, spendSignInCode } from "../access/credentials.ts";
 import { ownersOf } from "../ports/store/owners.ts";
 import { procedure, publicProcedure, router } from "./procedure.ts";
 import type { Person } from "./views.ts";
@@ -50,9 +50,11 @@ export const sessionRouter = router({
     const { store, routes, sessions } = ctx.ports;
     if (ctx.person.session) {
       await revokeSession(store, ctx.person.session);
-      await routes.publish({
-        settings: { ...routes.settings, keys: [...sessions.keys], revoked: await revokedSessions(store) },
-      });
+      await routes.publishSettings(async (current) => ({
+        ...current,
+        keys: [...sessions.keys],
+        revoked: await revokedIds(store),
+      }));
     }
     ctx.setCookie(`${SESSION_COOKIE}=; Max-Age=0; ${COOKIE_ATTRIBUTES}`);
   }),

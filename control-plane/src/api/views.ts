@@ -25,7 +25,7 @@ export interface FunctionSummary {
 
 export interface FunctionDetail extends FunctionSummary {
   readonly language: string;
-  readonly access: "public" | "signed-in" | "members";
+  readonly access: "public" | "signed-in" | "members" | "token";
   readonly artifact: string;
   readonly revision: string;
   readonly memoryLimitBytes: number;

@@ -19,6 +19,7 @@ import { makePlan, type PlannedFunction } from "./plan.ts";
 import { prune } from "./prune.ts";
 import { publish } from "./publish.ts";
 import type { Retirement } from "./retirement.ts";
+import type { StackFileLimits } from "./stack-file.ts";
 import type { StageFrame } from "./stage.ts";
 
 export interface PipelinePorts {
@@ -34,8 +35,8 @@ export interface PipelinePorts {
   readonly retirement: Retirement;
   /** Where checkouts go; each run has a folder of its own below it. */
   readonly workDir: string;
-  /** Most memory that a function may ask for. */
-  readonly maxMemoryBytes: number;
+  /** The most that a function may ask for. */
+  readonly maxima: Partial<StackFileLimits>;
   /** Functions of one run that are built and started at once. */
   readonly parallelFunctions: number;
 }

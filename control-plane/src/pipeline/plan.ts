@@ -10,7 +10,7 @@ import { Rejected } from "../rejected.ts";
 import type { Source } from "./checkout.ts";
 import { requireHandler } from "./handler-folder.ts";
 import type { IgnoredKey } from "./ignored-keys.ts";
-import { readStackFile } from "./stack-file.ts";
+import { readStackFile, type StackFileLimits } from "./stack-file.ts";
 
 export interface PlannedFunction {
   readonly spec: FunctionSpec;
@@ -36,10 +36,10 @@ export async function makePlan(
     readonly store: Store;
     readonly builder: Builder;
     readonly secrets: SecretStore;
-    readonly maxMemoryBytes: number;
+    readonly maxima: Partial<StackFileLimits>;
   },
 ): Promise<Plan> {
-  const stack = await readStackFile(source, { maxMemoryBytes: ports.maxMemoryBytes });
+  const stack = await readStackFile(source, ports.maxima);
   const live = new Map(
     (await listDeployed(ports.store, { repositoryId: run.repository_id })).map((deployed) => [
       deployed.name,

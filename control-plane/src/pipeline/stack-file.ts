@@ -1,7 +1,7 @@
 import { lstat, open } from "node:fs/promises";
 import { join } from "node:path";
 import { FunctionName } from "@openfaas-cloud/shared/names.ts";
-import { Access } from "@openfaas-cloud/shared/route.ts";
+import { Access, type RouteLimits } from "@openfaas-cloud/shared/route.ts";
 import {
   type Document,
   isAlias,
@@ -25,6 +25,12 @@ import {
   IGNORED_LABELS,
   type IgnoredKey,
 } from "./ignored-keys.ts";
+import {
+  DEFAULT_ROUTE_LIMIT_MAXIMA,
+  type RouteLimitMaxima,
+  readRouteLimits,
+  unknownLimit,
+} from "./route-limits.ts";
 import { parseDuration, parseQuantity } from "./units.ts";
 
 export interface StackFile {
@@ -32,7 +38,7 @@ export interface StackFile {
   readonly ignored: readonly IgnoredKey[];
 }
 
-export interface StackFileLimits {
+export interface StackFileLimits extends RouteLimitMaxima {
   readonly defaultMemoryBytes: number;
   readonly maxMemoryBytes: number;
   readonly maxReplicas: number;
@@ -41,6 +47,7 @@ export interface StackFileLimits {
 const MiB = 1024 * 1024;
 
 export const DEFAULT_STACK_FILE_LIMITS: StackFileLimits = {
+  ...DEFAULT_ROUTE_LIMIT_MAXIMA,
   defaultMemoryBytes: 128 * MiB,
   maxMemoryBytes: 1024 * MiB,
   maxReplicas: 10,
@@ -265,12 +272,15 @@ class Reader {
     if (handler === undefined)
       throw this.#invalid(at, `${path}.handler is missing: it names the folder of the code`);
     const labels = this.#readLabels(take("labels"), path);
-    const annotations = this.#readAnnotations(take("annotations"), path);
+    const annotationsAt = take("annotations");
+    const annotations = this.#readAnnotations(annotationsAt, path);
+    const environment = this.#readEnvironment(take("environment"), path);
+    const routeLimits = this.#readRouteLimits(annotations.kept, environment, path, annotationsAt?.at);
     const spec: FunctionSpec = {
       name: name.data,
       lang: this.#readLang(lang, path),
       handler: this.#readHandler(handler, path),
-      environment: this.#readEnvironment(take("environment"), path),
+      environment,
       secrets: this.#readSecrets(take("secrets"), path),
       labels: labels.kept,
       annotations: annotations.kept,
@@ -280,6 +290,7 @@ class Reader {
       healthPath: annotations.healthPath,
       healthInitialDelayMs: annotations.healthInitialDelayMs,
       access: annotations.access,
+      ...(routeLimits === undefined ? {} : { routeLimits }),
     };
     for (const rest of fields.keys()) {
       const reason = ownReason(IGNORED_FUNCTION_KEYS, rest) ?? "the stack file's schema has no such key";
@@ -370,6 +381,30 @@ class Reader {
     if (!access.success)
       throw refuse("com.openfaas.cloud.auth", `must be one of ${Access.options.join(", ")}`);
     return { kept, healthPath, healthInitialDelayMs, access: access.data };
+  }
+
+  /** What is asked of the edge. */
+  #readRouteLimits(
+    annotations: Readonly<Record<string, string>>,
+    environment: Readonly<Record<string, string>>,
+    path: string,
+    at: Node | undefined,
+  ): Partial<RouteLimits> | undefined {
+    for (const key of Object.keys(annotations)) {
+      const reason = unknownLimit(key);
+      if (reason !== undefined) this.#ignore(`${path}.annotations.${key}`, reason);
+    }
+    const whereOf = (key: string) =>
+      `${path}.${Object.hasOwn(annotations, key) ? "annotations" : "environment"}`;
+    return readRouteLimits(
+      {
+        annotation: (key) => ownReason(annotations, key),
+        variable: (name) => ownReason(environment, name),
+        refuse: (key, what) => this.#invalid(at, `${whereOf(key)}: ${key} ${what}`),
+        ignore: (key, reason) => this.#ignore(`${whereOf(key)}.${key}`, reason),
+      },
+      this.#limits,
+    );
   }
 
   /** Labels and annotations are kept as they are, but for what only the platform may say. */

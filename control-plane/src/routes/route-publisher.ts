@@ -46,6 +46,7 @@ export class RoutePublisher {
   readonly #routes = new Map<string, Route>();
   readonly #publishedAt = new Map<number, number>();
   #settings: RouteSettings;
+  #lastSettings: Promise<unknown> = Promise.resolve();
   #digest: RouteDigest;
   #version: number;
   #reserved: number;
@@ -118,6 +119,16 @@ export class RoutePublisher {
     if (this.#connections.size > 0) this.#publishedAt.set(this.#version, performance.now());
     for (const connection of this.#connections) connection.send(message);
     return this.#version;
+  }
+
+  /**
+   * Publishes these settings, each reading at its turn and after whatever was changed before it was asked for: an older one
+   * never replaces a newer one, which could bring back what was revoked. @returns the version to confirm.
+   */
+  publishSettings(read: (current: RouteSettings) => Promise<RouteSettings>): Promise<number> {
+    const turn = this.#lastSettings.then(async () => this.publish({ settings: await read(this.#settings) }));
+    this.#lastSettings = turn.catch(() => undefined);
+    return turn;
   }
 
   /**

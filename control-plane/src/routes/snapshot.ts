@@ -16,6 +16,6 @@ export function toRoute(deployed: Deployed, running: RunningRevision | undefined
     revision: deployed.revision.id,
     access: deployed.revision.parsed.access,
     upstreams: ready.map((replica) => replica.upstream),
-    limits: DEFAULT_ROUTE_LIMITS,
+    limits: { ...DEFAULT_ROUTE_LIMITS, ...deployed.revision.parsed.routeLimits },
   };
 }

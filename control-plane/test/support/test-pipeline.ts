@@ -87,7 +87,7 @@ export async function openTestPipeline(options: { readonly edgeConfirms?: boolea
     workDir: join(dataDir, "checkouts"),
     parallelFunctions: 2,
     runTimeoutMs: 60_000,
-    maxMemoryBytes: 2 ** 30,
+    maxima: {},
   };
 
   const work = join(dir.path, "work");

@@ -31,6 +31,8 @@ export class FullTransfer extends Transfer {
   readonly #body: RequestBody | undefined;
   #attempt: Attempt | undefined;
   #bodyBytesSeen = false;
+  /** The answer's status says that no body follows, whatever its Content-Length says of the one that would. */
+  #bodiless = false;
 
   constructor(
     exchange: FullExchange,
@@ -41,7 +43,9 @@ export class FullTransfer extends Transfer {
     super(exchange, forwarding, parts);
     this.#exchange = exchange;
     this.#onUpgraded = onUpgraded;
-    this.#body = exchange.head?.hasBody ? new RequestBody(exchange, this.destination.maxBodyBytes) : undefined;
+    this.#body = exchange.head?.hasBody
+      ? new RequestBody(exchange, this.destination.maxBodyBytes)
+      : undefined;
     // An error of the body reaches us through the attempt; one that nobody asks about any more is of no interest.
     this.#body?.on("error", () => this.#onBodyError());
   }
@@ -120,6 +124,7 @@ export class FullTransfer extends Transfer {
       return;
     }
     this.answeredWith(status);
+    this.#bodiless = status === 204 || status === 304;
     // What comes with the head in one packet leaves in one; a head that comes alone, as of an event stream, does not wait.
     process.nextTick(() => {
       if (!this.#bodyBytesSeen && !this.settled && !response.writableEnded) response.flushHeaders();
@@ -168,6 +173,7 @@ export class FullTransfer extends Transfer {
     if (error instanceof BodyTooLarge) this.bodyTooLarge();
     else if (error instanceof ClientGone) this.finish({ kind: "client-gone" });
     else if (codeOf(error) === "UND_ERR_INVALID_ARG") this.fail(NOT_FORWARDABLE);
+    else if (this.#bodiless && codeOf(error) === "UND_ERR_RES_CONTENT_LENGTH_MISMATCH") this.end([]);
     else this.attemptFailed(attempt);
   }
 

@@ -60,11 +60,13 @@ export class FullExchange extends Exchange {
       return;
     }
     this.#endAfterUpgradeAsked();
-    const last = close || !request.complete;
+    // Node calls a request without a body complete only after it has told us of it.
+    const whole = request.complete || this.head?.hasBody === false;
+    const last = close || !whole;
     const framing = ["Content-Length", String(body.length), ...(last ? ["Connection", "close"] : [])];
     response.writeHead(status, [...lines, ...framing]);
     if (this.method !== "HEAD") this.bytesSent += body.length;
-    if (request.complete) response.end(body);
+    if (whole) response.end(body);
     else this.#endLingering(body);
   }
 

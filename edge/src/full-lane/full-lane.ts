@@ -15,6 +15,11 @@ const KEEP_ALIVE_IDLE_MS = 60_000;
 /** How late a head that is late may be noticed, at most. */
 const CONNECTIONS_SCAN_MS = 500;
 const MAX_HEADER_BYTES = 16 * 1024;
+/**
+ * Held of a body before its sender is made to wait. Sockets are read in pieces of up to 64 KiB, and the piece that goes
+ * beyond is held too: with this at the default of 64 KiB that would be two of them.
+ */
+const HELD_BYTES = 16 * 1024;
 
 export interface FullLaneParts extends RequestParts, TransferParts {
   readonly clients: Clients;
@@ -31,7 +36,6 @@ export class FullLane {
   readonly server: Server;
   readonly #parts: FullLaneParts;
   readonly #exchangeParts: FullExchangeParts;
-  readonly #underWay = new Set<FullExchange>();
   readonly #serveConnection: (socket: Socket) => void;
 
   constructor(parts: FullLaneParts) {
@@ -41,7 +45,7 @@ export class FullLane {
       openTunnel: (exchange, upgraded) => parts.tunnels.open(exchange, upgraded),
       onUpgraded: (exchange, tunnel) => {
         record(exchange, parts);
-        void tunnel.then(() => this.#over(exchange));
+        void tunnel.then(() => parts.clients.over(exchange));
       },
     };
     this.server = this.#createServer();
@@ -61,28 +65,15 @@ export class FullLane {
     const { request, response } = arrival;
     const client = clients.clientOf(request.socket);
     const exchange = new FullExchange(arrival, client, clients.newRequestId(), this.#exchangeParts);
-    clients.begun();
-    this.#underWay.add(exchange);
+    clients.begun(exchange);
     if (clients.draining) response.shouldKeepAlive = false;
     // Both can fail after we are done with them; who cares is told by 'close'.
     response.on("error", ignore);
     response.once("close", () => {
       record(exchange, this.#parts);
-      this.#over(exchange);
+      clients.over(exchange);
     });
     handleRequest(exchange, this.#parts);
-  }
-
-  #over(exchange: FullExchange): void {
-    if (this.#underWay.delete(exchange)) this.#parts.clients.over();
-  }
-
-  /** Ends tunnels, which have no end to wait for, and each connection with the answer under way. */
-  drain(): void {
-    for (const exchange of this.#underWay) {
-      if (exchange.upgraded) exchange.request.socket.destroy();
-      else exchange.response.shouldKeepAlive = false;
-    }
   }
 
   #createServer(): Server {
@@ -93,6 +84,7 @@ export class FullLane {
       keepAliveTimeout: KEEP_ALIVE_IDLE_MS,
       connectionsCheckingInterval: CONNECTIONS_SCAN_MS,
       maxHeaderSize: MAX_HEADER_BYTES,
+      highWaterMark: HELD_BYTES,
       // A missing Host is refused in target.ts, in our words.
       requireHostHeader: false,
       insecureHTTPParser: false,

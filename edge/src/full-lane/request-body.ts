@@ -24,7 +24,8 @@ export class RequestBody extends Readable {
   upstreamSinceMs: number | undefined = performance.now();
 
   constructor(exchange: FullExchange, maxBytes: number) {
-    super({ highWaterMark: 64 * 1024 });
+    // What is read of the client and not taken is held once, by the client's own stream.
+    super({ highWaterMark: 0 });
     const { request } = exchange;
     this.#exchange = exchange;
     this.#request = request;
@@ -52,6 +53,12 @@ export class RequestBody extends Readable {
     if (this.#over) return;
     this.#waitForClient();
     this.#request.resume();
+  }
+
+  override pause(): this {
+    if (!this.#over) this.#waitForUpstream();
+    this.#request.pause();
+    return super.pause();
   }
 
   override _destroy(error: Error | null, callback: (error?: Error | null) => void): void {

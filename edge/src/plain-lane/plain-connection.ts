@@ -4,6 +4,7 @@ import type { Client } from "../exchange.ts";
 import { handleRequest, type RequestParts } from "../handle-request.ts";
 import { record } from "../record.ts";
 import { HEAD_LATE } from "../refusal-texts.ts";
+import { LINGER_MS } from "../respond-error.ts";
 import { PlainExchange } from "./plain-exchange.ts";
 import type { PlainTransferParts } from "./plain-transfer.ts";
 import { parseRequestHead } from "./request-head.ts";
@@ -21,8 +22,8 @@ const MAX_HEAD_BYTES = 16 * 1024;
 /** What a client may send ahead while an answer is under way. */
 const MAX_AHEAD_BYTES = 64 * 1024;
 const IDLE_MS = 60_000;
-/** How long a client may go on sending what nobody reads any more, so that it gets to read the answer. */
-const LINGER_MS = 5_000;
+/** How long a client may go on sending a body that its function has not waited for, so that it gets to read the answer. */
+const DISCARD_MS = 5_000;
 
 type State =
   /** Before the first byte of a request. */
@@ -48,6 +49,7 @@ export class PlainConnection {
   #firstOfBody: Buffer | undefined;
   #bodyLeft = 0;
   #last = false;
+  #lingerMs = DISCARD_MS;
 
   constructor(socket: Socket, client: Client, parts: PlainConnectionParts) {
     this.#socket = socket;
@@ -66,9 +68,10 @@ export class PlainConnection {
     return this.#bodyLeft;
   }
 
-  /** Whether the connection ends with this answer. */
-  get isLast(): boolean {
-    return this.#last || this.#parts.clients.draining;
+  /** Whether the connection ends with the answer whose head is written now; what that says is kept to. */
+  endsWithAnswer(): boolean {
+    this.#last ||= this.#parts.clients.draining;
+    return this.#last;
   }
 
   get closed(): boolean {
@@ -126,17 +129,11 @@ export class PlainConnection {
         if (waitedMs > (this.#isFirst ? this.#parts.headersMs : IDLE_MS)) this.#socket.destroy();
         break;
       case "lingering":
-        if (waitedMs > LINGER_MS) this.#socket.destroy();
+        if (waitedMs > this.#lingerMs) this.#socket.destroy();
         break;
       case "busy":
         break;
     }
-  }
-
-  /** Ends it where it has nothing under way; else it ends with its answer. */
-  drain(): void {
-    if (this.#state === "idle") this.#socket.destroySoon();
-    else this.#last = true;
   }
 
   readonly #onData = (bytes: Buffer): void => {
@@ -198,30 +195,36 @@ export class PlainConnection {
     const exchange = new PlainExchange(request, this.#client, clients.newRequestId(), this, this.#parts);
     this.#exchange = exchange;
     clients.begun(exchange);
-    void handleRequest(exchange, this.#parts).then(() => this.#over(exchange));
+    handleRequest(exchange, this.#parts);
   }
 
-  #over(exchange: PlainExchange): void {
+  /** The exchange is over: what its client gets of it was written, or never will be. */
+  over(exchange: PlainExchange): void {
+    if (this.#exchange !== exchange) return;
     this.#exchange = undefined;
     record(exchange, this.#parts);
     this.#parts.clients.over(exchange);
     if (this.#socket.destroyed) return;
-    if (this.isLast || this.#bodyLeft > 0) {
-      this.#linger();
+    if (this.#last || this.#bodyLeft > 0) {
+      this.#linger(exchange.reason === undefined ? DISCARD_MS : LINGER_MS);
       return;
     }
-    const ahead = this.#held;
-    this.#held = undefined;
-    this.#enter("idle");
     if (this.#socket.isPaused()) this.#socket.resume();
-    if (ahead !== undefined) this.#begin(ahead);
+    this.#enter(this.#held === undefined ? "idle" : "head");
+    // Not within this one, so that no number of requests sent ahead makes the stack deep.
+    if (this.#held !== undefined) process.nextTick(this.#beginAhead);
   }
+
+  readonly #beginAhead = (): void => {
+    if (this.#state === "head" && this.#held !== undefined) this.#begin(this.#held);
+  };
 
   /**
    * Closing on a client that is still sending resets the connection, and the answer may be lost with it: so our half ends,
    * and the other when the client has finished or has had its time.
    */
-  #linger(): void {
+  #linger(lingerMs: number): void {
+    this.#lingerMs = lingerMs;
     this.#held = undefined;
     this.#enter("lingering");
     this.#socket.end();
@@ -252,7 +255,8 @@ export class PlainConnection {
       `HTTP/1.1 408 Request Timeout\r\nContent-Type: application/json; charset=utf-8\r\n` +
         `Content-Length: ${Buffer.byteLength(body)}\r\nConnection: close\r\n\r\n${body}`,
     );
-    this.#linger();
+    // All that it sent was read, so that this resets nothing; a client that drips on has had its time.
+    this.#socket.destroySoon();
   }
 
   readonly #onDrain = (): void => {

@@ -58,12 +58,13 @@ export class PlainExchange extends Exchange {
   }
 
   respond({ status, lines, body, close }: OwnAnswer): void {
-    if (this.#status !== undefined || this.connection.closed) {
-      this.connection.destroy();
+    const { connection } = this;
+    if (this.#status !== undefined || connection.closed) {
+      connection.destroy();
+      connection.over(this);
       return;
     }
-    const { connection } = this;
-    if (close) connection.endAfterAnswer();
+    if (close || connection.bodyLeft > 0) connection.endAfterAnswer();
     let text = this.answerLine(status, REASONS[status] ?? "");
     for (let i = 0; i < lines.length; i += 2) text += `${lines[i]}: ${lines[i + 1]}\r\n`;
     text += `Content-Length: ${body.length}\r\n\r\n`;
@@ -73,23 +74,29 @@ export class PlainExchange extends Exchange {
     }
     connection.writeText(text);
     this.#answered = true;
+    connection.over(this);
   }
 
-  forward(forwarding: Forwarding): Promise<Outcome> {
-    const { promise, resolve } = Promise.withResolvers<Outcome>();
-    this.#transfer = new PlainTransfer(this, forwarding, this.#parts, (outcome) => {
-      this.#transfer = undefined;
-      this.#answered = outcome.kind === "answered";
-      resolve(outcome);
-    });
+  forward(forwarding: Forwarding): void {
+    if (this.connection.closed) {
+      this.settled({ kind: "client-gone" });
+      return;
+    }
+    this.#transfer = new PlainTransfer(this, forwarding, this.#parts);
     this.#transfer.begin();
-    return promise;
+  }
+
+  override settled(outcome: Outcome): void {
+    this.#transfer = undefined;
+    this.#answered = outcome.kind === "answered";
+    super.settled(outcome);
+    if (outcome.kind !== "refused") this.connection.over(this);
   }
 
   /** The beginning of an answer: its first line, and those about the connection and the time. */
   answerLine(status: number, reason: string): string {
     this.#status = status;
-    const { isLast } = this.connection;
+    const isLast = this.connection.endsWithAnswer();
     return `HTTP/1.1 ${status} ${reason}\r\n${isLast ? "Connection: close\r\n" : ""}`;
   }
 }

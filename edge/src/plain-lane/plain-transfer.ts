@@ -1,5 +1,5 @@
-import type { Forwarding, Outcome } from "../forwarding.ts";
-import { type ResponseHead, responseHeaders, trailers } from "../headers.ts";
+import type { Forwarding } from "../forwarding.ts";
+import { identityLines, type ResponseHead, requestHeaders, responseHeaders, trailers } from "../headers.ts";
 import { Transfer, type TransferParts } from "../transfer.ts";
 import type { Replica } from "../upstreams.ts";
 import { type AnswerHead, parseAnswerHead } from "./answer-head.ts";
@@ -41,13 +41,8 @@ export class PlainTransfer extends Transfer implements Holder {
   #reusable = false;
   #keepAliveS: number | undefined;
 
-  constructor(
-    exchange: PlainExchange,
-    forwarding: Forwarding,
-    parts: PlainTransferParts,
-    settle: (outcome: Outcome) => void,
-  ) {
-    super(exchange, forwarding, parts, settle);
+  constructor(exchange: PlainExchange, forwarding: Forwarding, parts: PlainTransferParts) {
+    super(exchange, forwarding, parts);
     this.#exchange = exchange;
     this.#client = exchange.connection;
     this.#parts = parts;
@@ -64,7 +59,8 @@ export class PlainTransfer extends Transfer implements Holder {
   }
 
   #send(upstream: UpstreamConnection): void {
-    const { path, headers } = this.forwarding;
+    const { path, credentials } = this.forwarding;
+    const headers = requestHeaders(this.#exchange, credentials);
     let text = `${this.#exchange.method} ${path} HTTP/1.1\r\n`;
     for (let i = 0; i < headers.length; i += 2) text += `${headers[i]}: ${headers[i + 1]}\r\n`;
     text += "\r\n";
@@ -132,7 +128,7 @@ export class PlainTransfer extends Transfer implements Holder {
   }
 
   #onHead(head: AnswerHead, rest: Buffer): void {
-    const read = responseHeaders(head.rawHeaders, this.forwarding.domains);
+    const read = responseHeaders(head.rawHeaders, this.destination.domains);
     if (read === undefined || (read.chunked && head.minorVersion === "0")) {
       this.broken();
       return;
@@ -159,7 +155,7 @@ export class PlainTransfer extends Transfer implements Holder {
     let text = this.#exchange.answerLine(status, reason);
     const { lines } = read;
     for (let i = 0; i < lines.length; i += 2) text += `${lines[i]}: ${lines[i + 1]}\r\n`;
-    const own = this.forwarding.responseLines;
+    const own = identityLines(this.#exchange);
     for (let i = 0; i < own.length; i += 2) text += `${own[i]}: ${own[i + 1]}\r\n`;
     if (!read.hasDate) text += `Date: ${this.#parts.date.now()}\r\n`;
     if (framing === "chunked" || framing === "close") return `${text}Transfer-Encoding: chunked\r\n\r\n`;

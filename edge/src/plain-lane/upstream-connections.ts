@@ -90,6 +90,8 @@ export class UpstreamConnection {
   /** The holder is done and the connection is as good as new. */
   giveBack(keepAliveS: number | undefined): void {
     this.#holder = undefined;
+    // Its last bytes may have been more than the client took at once.
+    this.#socket.resume();
     this.#connections.giveBack(this, keepAliveS);
   }
 

@@ -1,4 +1,5 @@
-import { mkdir, open, readdir, readFile, rename, rm } from "node:fs/promises";
+import { randomBytes } from "node:crypto";
+import { mkdir, open, readdir, readFile, rename, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { setImmediate as yieldToLoop } from "node:timers/promises";
 import { errorMessage } from "@openfaas-cloud/shared/known-error.ts";
@@ -12,15 +13,17 @@ const LEAST_REST_MS = 200;
 /** Large tables are saved less often, so that saving takes at most a tenth of the time. */
 const SAVE_REST_FACTOR = 10;
 const ROUTES_PER_TURN = 500;
+/** No save takes so long: who began an older one is dead. */
+const ABANDONED_MS = 600_000;
 
 /**
  * The last tables on disk, newest last, each a RouteSnapshot in a file of its own: `routes-<sequence>.json`. Saving is
- * asynchronous and behind the serving of a table; a file appears whole or not at all.
+ * asynchronous and behind the serving of a table; a file appears whole or not at all. An edge and its successor share the
+ * directory for a while: neither disturbs what the other writes.
  */
 export class RouteFiles implements AsyncDisposable {
   readonly #directory: string;
   readonly #logger: Logger;
-  #sequence = 0;
   #unsaved: RouteTable | undefined;
   #timer: NodeJS.Timeout | undefined;
   #saving: Promise<void> | undefined;
@@ -34,11 +37,8 @@ export class RouteFiles implements AsyncDisposable {
   /** The newest generation that is whole; a bad one is passed over, since any good table is better than none. */
   async load(): Promise<RouteTable | undefined> {
     await mkdir(this.#directory, { recursive: true });
-    for (const name of await readdir(this.#directory)) {
-      if (name.endsWith(".tmp")) await rm(join(this.#directory, name), { force: true });
-    }
+    await this.#removeAbandoned();
     const names = await this.#generations();
-    this.#sequence = sequenceOf(names.at(-1) ?? "") ?? 0;
     for (const name of names.toReversed()) {
       const table = await this.#read(name);
       if (table !== undefined) return table;
@@ -91,9 +91,7 @@ export class RouteFiles implements AsyncDisposable {
   }
 
   async #write(table: RouteTable): Promise<void> {
-    this.#sequence += 1;
-    const name = `routes-${String(this.#sequence).padStart(12, "0")}.json`;
-    const temporary = join(this.#directory, `${name}.tmp`);
+    const temporary = join(this.#directory, `routes-${randomBytes(6).toString("hex")}.tmp`);
     {
       await using file = await open(temporary, "w", 0o600);
       for (const text of serialised(table)) {
@@ -102,7 +100,9 @@ export class RouteFiles implements AsyncDisposable {
       }
       await file.sync();
     }
-    await rename(temporary, join(this.#directory, name));
+    // Looked up only now, since somebody else may have saved meanwhile.
+    const sequence = (sequenceOf((await this.#generations()).at(-1) ?? "") ?? 0) + 1;
+    await rename(temporary, join(this.#directory, `routes-${String(sequence).padStart(12, "0")}.json`));
     await using directory = await open(this.#directory, "r");
     await directory.sync();
   }
@@ -112,6 +112,15 @@ export class RouteFiles implements AsyncDisposable {
       return parseStored(JSON.parse(await readFile(join(this.#directory, name), "utf8")));
     } catch {
       return undefined;
+    }
+  }
+
+  async #removeAbandoned(): Promise<void> {
+    for (const name of await readdir(this.#directory)) {
+      if (!name.endsWith(".tmp")) continue;
+      const path = join(this.#directory, name);
+      const { mtimeMs } = await stat(path).catch(() => ({ mtimeMs: Number.POSITIVE_INFINITY }));
+      if (Date.now() - mtimeMs > ABANDONED_MS) await rm(path, { force: true });
     }
   }
 

@@ -1,5 +1,7 @@
+import { createHash } from "node:crypto";
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
+import { type AccessTokenAnswer, AccessTokenQuestion } from "@openfaas-cloud/shared/access-token.ts";
 import {
   AppliedReport,
   DEFAULT_ROUTE_LIMITS,
@@ -57,6 +59,12 @@ export class FeedServer implements AsyncDisposable {
   refusedCredentials = 0;
   /** Answers usage reports with this before it reads them. */
   usageStatus = 204;
+  /** By digest: what is answered about access tokens; any other is unknown. */
+  readonly accessTokens = new Map<string, AccessTokenAnswer>();
+  /** Digests that were asked about. */
+  readonly questions: string[] = [];
+  /** Stands in for the answer to such a question. */
+  onQuestion: ((digest: string, response: ServerResponse) => void) | undefined;
   /** Replaces the snapshot a connection begins with. */
   poison: ((snapshot: RouteSnapshot) => unknown) | undefined;
   onSystemRequest: (request: IncomingMessage, response: ServerResponse) => void = (request, response) => {
@@ -94,6 +102,23 @@ export class FeedServer implements AsyncDisposable {
       version: this.version,
       settings: this.#settings,
     });
+  }
+
+  /** Makes an access token known: alice's, unless told otherwise. */
+  knowToken(token: string, more: Partial<AccessTokenAnswer & { kind: "known" }> = {}): void {
+    this.accessTokens.set(createHash("sha256").update(token).digest("hex"), {
+      kind: "known",
+      id: `id-of-${token}`,
+      sub: "local:alice",
+      name: "Alice",
+      organizations: ["alice"],
+      expiresInMs: null,
+      ...more,
+    });
+  }
+
+  forgetToken(token: string): void {
+    this.accessTokens.delete(createHash("sha256").update(token).digest("hex"));
   }
 
   /** Publishes a change and tells its version. */
@@ -157,6 +182,11 @@ export class FeedServer implements AsyncDisposable {
       if (path === "/internal/route-feed/applied") {
         this.applied.push({ ...AppliedReport.parse(body), atMs: performance.now() });
         response.writeHead(204).end();
+      } else if (path === "/internal/access-tokens") {
+        const { digest } = AccessTokenQuestion.parse(body);
+        this.questions.push(digest);
+        if (this.onQuestion !== undefined) this.onQuestion(digest, response);
+        else response.end(JSON.stringify(this.accessTokens.get(digest) ?? { kind: "unknown" }));
       } else {
         this.usage.push(UsageReport.parse(body));
         response.writeHead(this.usageStatus).end();

@@ -7,6 +7,7 @@ import { Secret } from "@openfaas-cloud/shared/env.ts";
 import { pino } from "pino";
 import type { EdgeConfig, Timeouts } from "../../src/config.ts";
 import { type Edge, startEdge } from "../../src/edge.ts";
+import type { Logger } from "../../src/logger.ts";
 import { CREDENTIAL } from "./feed-server.ts";
 
 export const quiet = pino({ level: "silent" });
@@ -30,7 +31,14 @@ export interface TestEdge extends Edge {
 /** An edge with a data directory of its own, that has a table unless told not to wait for one. */
 export async function testEdge(
   controlPlane: string,
-  more: Partial<Omit<EdgeConfig, "timeouts">> & { timeouts?: Partial<Timeouts>; wait?: boolean } = {},
+  {
+    logger = quiet,
+    ...more
+  }: Partial<Omit<EdgeConfig, "timeouts">> & {
+    timeouts?: Partial<Timeouts>;
+    wait?: boolean;
+    logger?: Logger;
+  } = {},
 ): Promise<TestEdge> {
   const directory = more.dataDirectory === undefined ? await tempDirectory() : undefined;
   const edge = await startEdge(
@@ -38,8 +46,11 @@ export async function testEdge(
       host: "127.0.0.1",
       port: 0,
       descriptors: [],
+      role: { kind: "only" },
+      successor: false,
       adminHost: "127.0.0.1",
       adminPort: 0,
+      adminDescriptors: [],
       dataDirectory: directory?.path ?? "",
       domains: { functions: "fn.test", system: "console.test" },
       controlPlaneUrl: controlPlane,
@@ -49,9 +60,15 @@ export async function testEdge(
       systemMaxConcurrency: 1_000,
       plainLane: process.env["EDGE_PLAIN_LANE"] !== "off",
       ...more,
-      timeouts: { headersMs: 10_000, bodyIdleMs: 30_000, writeIdleMs: 120_000, ...more.timeouts },
+      timeouts: {
+        headersMs: 10_000,
+        bodyIdleMs: 30_000,
+        bodyDripMs: 10_000,
+        writeIdleMs: 120_000,
+        ...more.timeouts,
+      },
     },
-    quiet,
+    logger,
   );
   const scrape = async (): Promise<string> =>
     (await fetch(`http://127.0.0.1:${edge.adminPort}/metrics`)).text();
@@ -66,8 +83,7 @@ export async function testEdge(
     );
   }
   return {
-    port: edge.port,
-    adminPort: edge.adminPort,
+    ...edge,
     close,
     [Symbol.asyncDispose]: close,
     metric: async (line) => {

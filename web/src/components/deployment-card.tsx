@@ -11,6 +11,7 @@ const access: Record<FunctionDetail["access"], (owner: string) => string> = {
   public: () => "Anyone",
   "signed-in": () => "Anyone who is signed in",
   members: (owner) => `Members of ${owner}`,
+  token: (owner) => `Machines, by an access token of a member of ${owner}`,
 };
 
 const replicaStates: Record<FunctionDetail["replicaList"][number]["state"], string> = {

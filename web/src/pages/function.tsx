@@ -102,6 +102,7 @@ function OneFunction({ owner, name }: { owner: string; name: string }) {
 }
 
 function TryIt({ detail }: { detail: FunctionDetail }) {
+  const credential = detail.access === "public" ? "" : '-H "Authorization: Bearer $TOKEN" ';
   return (
     <section aria-labelledby="try">
       <h2 className="h5" id="try">
@@ -109,10 +110,10 @@ function TryIt({ detail }: { detail: FunctionDetail }) {
       </h2>
       {detail.access !== "public" && (
         <p className="text-body-secondary mb-2">
-          It asks for a signed-in person: open it in this browser instead.
+          It does not answer everybody: put your access token in <code>$TOKEN</code>.
         </p>
       )}
-      <Command text={`curl -i ${detail.url}`} what="a command that invokes the function" />
+      <Command text={`curl -i ${credential}${detail.url}`} what="a command that invokes the function" />
     </section>
   );
 }
