@@ -40,7 +40,7 @@ export abstract class Exchange implements RequestLines {
   readonly method: string;
   readonly rawTarget: string;
   readonly httpVersion: string;
-  readonly rawHeaders: RawHeaders;
+  abstract readonly rawHeaders: RawHeaders;
   readonly client: Client;
   /** Ours, until the client is found to have sent one that can be passed on. */
   requestId: string;
@@ -61,11 +61,10 @@ export abstract class Exchange implements RequestLines {
   /** Given back when forwarding has ended. */
   permit: Permit | undefined;
 
-  constructor(lines: RequestLines, client: Client, requestId: string) {
+  constructor(lines: Omit<RequestLines, "rawHeaders">, client: Client, requestId: string) {
     this.method = lines.method;
     this.rawTarget = lines.rawTarget;
     this.httpVersion = lines.httpVersion;
-    this.rawHeaders = lines.rawHeaders;
     this.client = client;
     this.requestId = requestId;
     this.startedMs = performance.now();

@@ -2,7 +2,7 @@ import { must } from "@openfaas-cloud/shared/must.ts";
 import { PLATFORM_COOKIE_PREFIX } from "@openfaas-cloud/shared/session.ts";
 import type { Domains } from "./config.ts";
 import { isPlatformCredential } from "./credentials.ts";
-import type { Exchange } from "./exchange.ts";
+import type { Client, Exchange } from "./exchange.ts";
 import { malformed, type Refusal } from "./refusal.ts";
 
 /** Header lines as they came: name, value, name, value. Order and spelling of names are kept. */
@@ -27,128 +27,201 @@ export interface RequestHead {
   readonly callId: string | undefined;
 }
 
-const MAX_HEADER_LINES = 100;
+export const MAX_HEADER_LINES = 100;
 
-/** RFC 9110 §7.6.1, its predecessors' lists, and what this proxy answers for itself. */
-const HOP_BY_HOP = new Set([
-  "connection",
-  "keep-alive",
-  "proxy-connection",
-  "proxy-authenticate",
-  "proxy-authorization",
-  "te",
-  "transfer-encoding",
-  "upgrade",
-  "http2-settings",
-  "expect",
-]);
+/** What a field is to us; all that is `end-to-end` passes as it came. */
+export type FieldKind =
+  | "host"
+  | "content-length"
+  | "transfer-encoding"
+  | "connection"
+  | "upgrade"
+  | "expect"
+  | "authorization"
+  | "cookie"
+  | "accept"
+  | "x-request-id"
+  | "x-call-id"
+  | "keep-alive"
+  | "date"
+  | "set-cookie"
+  | "clear-site-data"
+  | "trailer"
+  /** For this hop only: RFC 9110 §7.6.1, its predecessors' lists, and what this proxy answers for itself. */
+  | "hop"
+  /** llhttp takes it for a `Connection`; nobody else has to. */
+  | "proxy-connection"
+  /** What the platform asserts: removed from what came in, then set by us. */
+  | "asserted"
+  /** CGI-like functions read it as a dash. */
+  | "underscore"
+  | "end-to-end";
 
-/** What the platform asserts: removed from what came in, then set by us. */
-const ASSERTED = new Set([
-  "host",
-  "content-length",
-  "forwarded",
-  "x-real-ip",
-  "x-request-id",
-  "x-call-id",
-  "x-start-time",
-]);
+const KINDS: ReadonlyMap<string, FieldKind> = spelled({
+  host: "host",
+  "content-length": "content-length",
+  "transfer-encoding": "transfer-encoding",
+  connection: "connection",
+  upgrade: "upgrade",
+  expect: "expect",
+  authorization: "authorization",
+  cookie: "cookie",
+  accept: "accept",
+  "x-request-id": "x-request-id",
+  "x-call-id": "x-call-id",
+  "keep-alive": "keep-alive",
+  date: "date",
+  "set-cookie": "set-cookie",
+  "clear-site-data": "clear-site-data",
+  trailer: "trailer",
+  "proxy-authenticate": "hop",
+  "proxy-authorization": "hop",
+  te: "hop",
+  "http2-settings": "hop",
+  "proxy-connection": "proxy-connection",
+  forwarded: "asserted",
+  "x-real-ip": "asserted",
+  "x-start-time": "asserted",
+  // Known only so that their usual spellings are found at once.
+  "user-agent": "end-to-end",
+  "accept-encoding": "end-to-end",
+  "accept-language": "end-to-end",
+  "content-type": "end-to-end",
+  "cache-control": "end-to-end",
+  referer: "end-to-end",
+  origin: "end-to-end",
+  traceparent: "end-to-end",
+  server: "end-to-end",
+  etag: "end-to-end",
+  "last-modified": "end-to-end",
+});
 const ASSERTED_PREFIX = "x-forwarded-";
 
+/** By each name in lower case and as it is usually written. */
+function spelled(kinds: Readonly<Record<string, FieldKind>>): Map<string, FieldKind> {
+  return new Map(
+    Object.entries(kinds).flatMap(([name, kind]) => [
+      [name, kind],
+      [name.replaceAll(/(?<![a-z0-9])[a-z]/g, (letter) => letter.toUpperCase()), kind],
+    ]),
+  );
+}
+
+export function fieldKind(name: string): FieldKind {
+  return KINDS.get(name) ?? kindOfLower(name.toLowerCase());
+}
+
+function kindOfLower(name: string): FieldKind {
+  const known = KINDS.get(name);
+  if (known !== undefined) return known;
+  if (name.startsWith(ASSERTED_PREFIX)) return "asserted";
+  return name.includes("_") ? "underscore" : "end-to-end";
+}
+
 const ID = /^[A-Za-z0-9._-]{1,128}$/;
+const NONE: readonly string[] = [];
 
 /**
- * Reads a head that llhttp has accepted, and refuses what llhttp lets through although parsers part ways over it: a second
- * Host, names with an underscore (which CGI-like functions read as a dash), any transfer coding but `chunked`.
+ * Reads a head field by field, and refuses what llhttp lets through although parsers part ways over it: a second Host, names
+ * with an underscore, any transfer coding but `chunked`.
  */
+export class HeadReader implements RequestHead {
+  host: string | undefined;
+  contentLength: number | undefined;
+  chunked = false;
+  asksUpgrade = false;
+  expects = false;
+  connectionOptions: readonly string[] = NONE;
+  authorization: string | undefined;
+  cookies: readonly string[] = NONE;
+  accept = "";
+  requestId: string | undefined;
+  callId: string | undefined;
+  readonly #httpVersion: string;
+
+  constructor(httpVersion: string) {
+    this.#httpVersion = httpVersion;
+  }
+
+  get hasBody(): boolean {
+    return this.chunked || (this.contentLength ?? 0) > 0;
+  }
+
+  read(kind: FieldKind, value: string): Refusal | undefined {
+    switch (kind) {
+      case "host":
+        if (this.host !== undefined) return malformed("host-invalid", "More than one Host header.");
+        this.host = value;
+        break;
+      case "content-length":
+        if (this.contentLength !== undefined || !/^(0|[1-9]\d{0,14})$/.test(value)) {
+          return malformed("framing-invalid", "Content-Length must be one plain number.");
+        }
+        this.contentLength = Number(value);
+        break;
+      case "transfer-encoding":
+        if (this.chunked || value !== "chunked" || this.#httpVersion !== "1.1") {
+          return malformed("framing-invalid", "Transfer-Encoding must be chunked, once, and on HTTP/1.1.");
+        }
+        this.chunked = true;
+        break;
+      case "connection":
+        this.connectionOptions = [...this.connectionOptions, ...optionsOf(value)];
+        break;
+      case "upgrade":
+        this.asksUpgrade = true;
+        break;
+      case "expect":
+        this.expects = true;
+        break;
+      case "authorization":
+        // Who takes the first of two would use another one than was decided by.
+        if (this.authorization !== undefined) {
+          return malformed("authorization-invalid", "More than one Authorization header.");
+        }
+        this.authorization = value;
+        break;
+      case "cookie":
+        this.cookies = [...this.cookies, value];
+        break;
+      case "accept":
+        this.accept = value;
+        break;
+      case "x-request-id":
+        if (ID.test(value)) this.requestId = value;
+        break;
+      case "x-call-id":
+        if (ID.test(value)) this.callId = value;
+        break;
+      case "underscore":
+        return malformed("header-underscore", "Header names must not hold an underscore.");
+      default:
+    }
+    return undefined;
+  }
+
+  /** What can be wrong with the whole of it. */
+  conclude(): Refusal | undefined {
+    return this.chunked && this.contentLength !== undefined
+      ? malformed("framing-invalid", "Content-Length and Transfer-Encoding exclude each other.")
+      : undefined;
+  }
+}
+
 export function readHead(raw: RawHeaders, httpVersion: string): RequestHead | Refusal {
   if (raw.length > MAX_HEADER_LINES * 2) {
     return malformed("too-many-headers", `More than ${MAX_HEADER_LINES} header lines.`, 431);
   }
-  let host: string | undefined;
-  let contentLength: number | undefined;
-  let chunked = false;
-  let asksUpgrade = false;
-  let expects = false;
-  const connectionOptions: string[] = [];
-  let authorization: string | undefined;
-  const cookies: string[] = [];
-  let accept = "";
-  let requestId: string | undefined;
-  let callId: string | undefined;
-
+  const reader = new HeadReader(httpVersion);
   for (let i = 0; i < raw.length; i += 2) {
-    const name = (raw[i] ?? "").toLowerCase();
-    const value = raw[i + 1] ?? "";
-    switch (name) {
-      case "host":
-        if (host !== undefined) return malformed("host-invalid", "More than one Host header.");
-        host = value;
-        break;
-      case "content-length":
-        if (contentLength !== undefined || !/^(0|[1-9]\d{0,14})$/.test(value)) {
-          return malformed("framing-invalid", "Content-Length must be one plain number.");
-        }
-        contentLength = Number(value);
-        break;
-      case "transfer-encoding":
-        if (chunked || value !== "chunked" || httpVersion !== "1.1") {
-          return malformed("framing-invalid", "Transfer-Encoding must be chunked, once, and on HTTP/1.1.");
-        }
-        chunked = true;
-        break;
-      case "connection":
-        for (const option of value.split(",")) connectionOptions.push(option.trim().toLowerCase());
-        break;
-      case "upgrade":
-        asksUpgrade = true;
-        break;
-      case "expect":
-        expects = true;
-        break;
-      case "authorization":
-        // Who takes the first of two would use another one than was decided by.
-        if (authorization !== undefined) {
-          return malformed("authorization-invalid", "More than one Authorization header.");
-        }
-        authorization = value;
-        break;
-      case "cookie":
-        cookies.push(value);
-        break;
-      case "accept":
-        accept = value;
-        break;
-      case "x-request-id":
-        if (ID.test(value)) requestId = value;
-        break;
-      case "x-call-id":
-        if (ID.test(value)) callId = value;
-        break;
-      default:
-        if (name.includes("_")) {
-          return malformed("header-underscore", "Header names must not hold an underscore.");
-        }
-    }
+    const refusal = reader.read(fieldKind(raw[i] ?? ""), raw[i + 1] ?? "");
+    if (refusal !== undefined) return refusal;
   }
-  if (chunked && contentLength !== undefined) {
-    return malformed("framing-invalid", "Content-Length and Transfer-Encoding exclude each other.");
-  }
-  const hasBody = chunked || (contentLength ?? 0) > 0;
-  return {
-    host,
-    contentLength,
-    hasBody,
-    chunked,
-    asksUpgrade,
-    expects,
-    connectionOptions,
-    authorization,
-    cookies,
-    accept,
-    requestId,
-    callId,
-  };
+  return reader.conclude() ?? reader;
+}
+
+function optionsOf(connection: string): string[] {
+  return connection.split(",").map((option) => option.trim().toLowerCase());
 }
 
 /**
@@ -164,30 +237,56 @@ export type Forwarded = Pick<Exchange, "rawHeaders" | "head" | "client" | "reque
 export function requestHeaders(exchange: Forwarded, credentials: CredentialsRule): string[] {
   const raw = exchange.rawHeaders;
   const lines: string[] = [];
-  const { connectionOptions, contentLength } = must(exchange.head, "the head that is forwarded");
+  const head = must(exchange.head, "the head that is forwarded");
   for (let i = 0; i < raw.length; i += 2) {
     const name = raw[i] ?? "";
-    let value: string | undefined = raw[i + 1] ?? "";
-    const lower = name.toLowerCase();
-    if (HOP_BY_HOP.has(lower) || ASSERTED.has(lower) || lower.startsWith(ASSERTED_PREFIX)) continue;
-    if (lower === "trailer" || connectionOptions.includes(lower)) continue;
-    if (lower === "authorization" && !mayPass(value, credentials)) continue;
-    if (lower === "cookie" && credentials !== "keep") value = withoutPlatformCookies(value);
-    if (value !== undefined) lines.push(name, value);
+    if (!isPassed(fieldKind(name)) || head.connectionOptions.includes(name.toLowerCase())) continue;
+    lines.push(name, raw[i + 1] ?? "");
   }
   // After the loop, so that nothing a client says can take these away.
-  if (contentLength !== undefined) lines.push("content-length", String(contentLength));
-  lines.push(...assertedLines(exchange));
+  lines.push(...credentialLines(head, credentials));
+  if (head.contentLength !== undefined) lines.push("content-length", String(head.contentLength));
+  lines.push(...originLines(exchange.client, head.host ?? ""), ...callLines(exchange));
   return lines;
 }
 
-/** What we tell an upstream about a request, whatever was said before. */
-export function assertedLines(exchange: Forwarded): string[] {
-  const { head, client, requestId } = exchange;
-  const host = head?.host ?? "";
-  const { address, scheme } = client;
+/** Whether a request's field of this kind goes on as it came. */
+export function isPassed(kind: FieldKind): boolean {
+  switch (kind) {
+    case "end-to-end":
+    case "accept":
+    case "date":
+    case "set-cookie":
+    case "clear-site-data":
+      return true;
+    default:
+      return false;
+  }
+}
+
+/** What is left of a client's credentials. */
+export function credentialLines(head: RequestHead, rule: CredentialsRule): readonly string[] {
+  const { authorization, cookies, connectionOptions } = head;
+  if (authorization === undefined && cookies.length === 0) return NONE;
+  const lines: string[] = [];
+  if (
+    authorization !== undefined &&
+    mayPass(authorization, rule) &&
+    !connectionOptions.includes("authorization")
+  )
+    lines.push("Authorization", authorization);
+  if (connectionOptions.includes("cookie")) return lines;
+  for (const cookie of cookies) {
+    const kept = rule === "keep" ? cookie : withoutPlatformCookies(cookie);
+    if (kept !== undefined) lines.push("Cookie", kept);
+  }
+  return lines;
+}
+
+/** What we tell an upstream about who asks, and whom; the same for every request of a connection to one host. */
+export function originLines({ address, scheme }: Client, host: string): string[] {
   return [
-    "host",
+    "Host",
     host,
     "X-Forwarded-For",
     address,
@@ -199,18 +298,16 @@ export function assertedLines(exchange: Forwarded): string[] {
     `for=${forwardedNode(address)};host="${host}";proto=${scheme}`,
     "X-Real-IP",
     address,
-    "X-Request-Id",
-    requestId,
-    "X-Call-Id",
-    head?.callId ?? requestId,
-    "X-Start-Time",
-    // Nanoseconds since the epoch, as OpenFaaS's gateway says it.
-    `${Date.now()}000000`,
   ];
 }
 
+/** What we tell an upstream about one request. The time is nanoseconds since the epoch, as OpenFaaS's gateway says it. */
+function callLines(exchange: Forwarded): string[] {
+  return [...identityLines(exchange), "X-Start-Time", `${Date.now()}000000`];
+}
+
 /** What every answer carries, so that it can be found again. */
-export function identityLines({ head, requestId }: Forwarded): string[] {
+export function identityLines({ head, requestId }: Pick<Forwarded, "head" | "requestId">): string[] {
   return ["X-Request-Id", requestId, "X-Call-Id", head?.callId ?? requestId];
 }
 
@@ -259,63 +356,104 @@ export function cookieValues(cookies: readonly string[], name: string): string[]
   return values;
 }
 
+/** Reads the head of an upstream's answer field by field, and tells what of it goes on to the client. */
+export class AnswerReader {
+  readonly #domains: Domains | undefined;
+  contentLength: string | undefined;
+  chunked = false;
+  /** `Connection: close`: nothing more may be asked on its connection. */
+  closes = false;
+  /** Names beside `close` and `keep-alive` that are for this hop only. */
+  hopNames: readonly string[] = NONE;
+  /** How long the upstream says that it keeps an idle connection, from `Keep-Alive`. */
+  keepAliveS: number | undefined;
+  hasDate = false;
+  /** Framed twice, or by a coding that we do not undo: no answer but an attack on whoever believes the other framing. */
+  broken = false;
+
+  /** @param domains given where a function answers: it may neither set cookies that reach beyond its own host nor clear them */
+  constructor(domains: Domains | undefined) {
+    this.#domains = domains;
+  }
+
+  /** @returns whether the field goes on to the client as it came, short of `hopNames` */
+  read(kind: FieldKind, value: string): boolean {
+    switch (kind) {
+      case "end-to-end":
+      case "accept":
+      case "host":
+      case "underscore":
+      case "asserted":
+      case "trailer":
+      case "authorization":
+      case "cookie":
+        return true;
+      case "transfer-encoding":
+        if (this.chunked || value.toLowerCase() !== "chunked") this.broken = true;
+        this.chunked = true;
+        return false;
+      case "content-length":
+        if (this.contentLength !== undefined || !/^\d{1,15}$/.test(value)) this.broken = true;
+        this.contentLength = value;
+        return false;
+      case "connection":
+        this.#readConnection(value);
+        return false;
+      case "keep-alive":
+        this.keepAliveS = Number(/(?:^|[,\s])timeout=(\d{1,5})/i.exec(value)?.[1] ?? Number.NaN);
+        return false;
+      case "date":
+        this.hasDate = true;
+        return true;
+      case "set-cookie":
+        return this.#domains === undefined || mayFunctionSet(value, this.#domains);
+      case "clear-site-data":
+        return this.#domains === undefined || !clearsCookies(value);
+      default:
+        return false;
+    }
+  }
+
+  #readConnection(value: string): void {
+    for (const option of optionsOf(value)) {
+      if (option === "close") this.closes = true;
+      else if (option !== "keep-alive") this.hopNames = [...this.hopNames, option];
+    }
+  }
+
+  /** Whether it can be believed, now that all of it is read. */
+  get isWhole(): boolean {
+    return !this.broken && !(this.chunked && this.contentLength !== undefined);
+  }
+}
+
 export interface ResponseHead {
   readonly lines: string[];
   readonly contentLength: string | undefined;
-  readonly chunked: boolean;
-  /** `Connection: close`: nothing more may be asked on its connection. */
-  readonly closes: boolean;
-  /** How long the upstream says that it keeps an idle connection, from `Keep-Alive`. */
-  readonly keepAliveS: number | undefined;
-  readonly hasDate: boolean;
 }
 
-/**
- * The lines of an upstream's answer that go on to the client. `undefined` where the answer is framed twice, which is not an
- * answer but an attack on whoever believes the other framing. `domains` is given where a function answers: it may neither set
- * cookies that reach beyond its own host nor clear them.
- */
+/** The lines of an upstream's answer that go on to the client; `undefined` where it cannot be believed. */
 export function responseHeaders(raw: RawHeaders, domains: Domains | undefined): ResponseHead | undefined {
-  const options = connectionOptionsOf(raw);
+  const reader = new AnswerReader(domains);
   const lines: string[] = [];
-  let contentLength: string | undefined;
-  let chunked = false;
-  let keepAliveS: number | undefined;
-  let hasDate = false;
   for (let i = 0; i < raw.length; i += 2) {
     const name = raw[i] ?? "";
     const value = raw[i + 1] ?? "";
-    const lower = name.toLowerCase();
-    if (lower === "transfer-encoding") {
-      // A coding that we do not undo would reach the client without the line that names it.
-      if (chunked || value.toLowerCase() !== "chunked") return undefined;
-      chunked = true;
-    }
-    if (lower === "keep-alive")
-      keepAliveS = Number(/(?:^|[,\s])timeout=(\d{1,5})/i.exec(value)?.[1] ?? Number.NaN);
-    if (lower === "date") hasDate = true;
-    if (HOP_BY_HOP.has(lower) || lower === "x-request-id" || lower === "x-call-id") continue;
-    if (lower === "content-length") {
-      if (contentLength !== undefined || !/^\d{1,15}$/.test(value)) return undefined;
-      contentLength = value;
-      continue;
-    }
-    if (options.includes(lower)) continue;
-    if (lower === "set-cookie" && domains !== undefined && !mayFunctionSet(value, domains)) continue;
-    if (lower === "clear-site-data" && domains !== undefined && clearsCookies(value)) continue;
-    lines.push(name, value);
+    if (reader.read(fieldKind(name), value)) lines.push(name, value);
   }
-  if (chunked && contentLength !== undefined) return undefined;
-  return { lines, contentLength, chunked, closes: options.includes("close"), keepAliveS, hasDate };
+  if (!reader.isWhole) return undefined;
+  return { lines: withoutNames(lines, reader.hopNames), contentLength: reader.contentLength };
 }
 
-function connectionOptionsOf(raw: RawHeaders): string[] {
-  const options: string[] = [];
-  for (let i = 0; i < raw.length; i += 2) {
-    if ((raw[i] ?? "").toLowerCase() !== "connection") continue;
-    for (const option of (raw[i + 1] ?? "").split(",")) options.push(option.trim().toLowerCase());
+/** Those that an answer's `Connection` does not take away, wherever in the head that stands. */
+export function withoutNames(lines: string[], names: readonly string[]): string[] {
+  if (names.length === 0) return lines;
+  const kept: string[] = [];
+  for (let i = 0; i < lines.length; i += 2) {
+    const name = lines[i] ?? "";
+    if (!names.includes(name.toLowerCase())) kept.push(name, lines[i + 1] ?? "");
   }
-  return options;
+  return kept;
 }
 
 /** No platform cookie, and no Domain that a sibling function or the dashboard would receive. */
@@ -357,9 +495,8 @@ export function trailers(raw: RawHeaders): [string, string][] {
   const kept: [string, string][] = [];
   for (let i = 0; i < raw.length; i += 2) {
     const name = raw[i] ?? "";
-    const lower = name.toLowerCase();
-    if (HOP_BY_HOP.has(lower) || ASSERTED.has(lower) || lower === "set-cookie" || lower === "trailer")
-      continue;
+    const kind = fieldKind(name);
+    if (kind !== "end-to-end" && kind !== "date" && kind !== "underscore") continue;
     kept.push([name, raw[i + 1] ?? ""]);
   }
   return kept;

@@ -1,6 +1,7 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { type Client, Exchange, type OwnAnswer } from "../exchange.ts";
 import type { Forwarding } from "../forwarding.ts";
+import type { RawHeaders } from "../headers.ts";
 import { LINGER_MS } from "../respond-error.ts";
 import type { TransferParts } from "../transfer.ts";
 import type { EarlyBytes } from "./early-bytes.ts";
@@ -35,13 +36,17 @@ export class FullExchange extends Exchange {
 
   constructor(arrival: Arrival, client: Client, requestId: string, parts: FullExchangeParts) {
     const { request, response, early, expectsContinue } = arrival;
-    const { method = "", url = "", httpVersion, rawHeaders } = request;
-    super({ method, rawTarget: url, httpVersion, rawHeaders }, client, requestId);
+    const { method = "", url = "", httpVersion } = request;
+    super({ method, rawTarget: url, httpVersion }, client, requestId);
     this.request = request;
     this.response = response;
     this.early = early;
     this.#expectsContinue = expectsContinue ?? false;
     this.#parts = parts;
+  }
+
+  get rawHeaders(): RawHeaders {
+    return this.request.rawHeaders;
   }
 
   get status(): number {

@@ -1,11 +1,15 @@
-import { fieldLines, TOKEN } from "./header-lines.ts";
+import type { Domains } from "../config.ts";
+import { AnswerReader, fieldKind, withoutNames } from "../headers.ts";
+import { fieldLines, TOKEN, trimBlanks } from "./header-lines.ts";
 
 /** The head of an upstream's answer. */
 export interface AnswerHead {
   readonly minorVersion: "0" | "1";
   readonly status: number;
   readonly reason: string;
-  readonly rawHeaders: string[];
+  readonly fields: AnswerReader;
+  /** The lines that the client is sent as they came, each with its CRLF. */
+  readonly passed: string;
 }
 
 /** RFC 9112 §4 and §5, without obsolete folding. Bytes above ASCII pass in values (obs-text), as functions do send them. */
@@ -18,17 +22,41 @@ const MAX_LINES = 1_000;
 
 /**
  * @param text one head as latin1, its empty line included
- * @returns `undefined` for what is not HTTP/1
+ * @param domains given where a function answers
+ * @returns `undefined` for what is not HTTP/1, or is framed so that it cannot be believed
  */
-export function parseAnswerHead(text: string): AnswerHead | undefined {
+export function parseAnswerHead(text: string, domains: Domains | undefined): AnswerHead | undefined {
   const match = HEAD.exec(text);
   if (match === null) return undefined;
-  const rawHeaders = fieldLines(text, text.indexOf("\r\n") + 2);
-  if (rawHeaders.length > MAX_LINES * 2) return undefined;
+  const fields = new AnswerReader(domains);
+  let passed = "";
+  /** Where lines begin that pass and follow each other: they are taken as one. */
+  let runAt = text.indexOf("\r\n") + 2;
+  let lines = 0;
+  for (let at = runAt; at < text.length - 2; lines++) {
+    const colon = text.indexOf(":", at);
+    const next = text.indexOf("\r\n", colon) + 2;
+    const kind = fieldKind(text.slice(at, colon));
+    if (kind !== "end-to-end" && !fields.read(kind, trimBlanks(text, colon + 1, next - 2))) {
+      if (at > runAt) passed += text.slice(runAt, at);
+      runAt = next;
+    }
+    at = next;
+  }
+  if (text.length - 2 > runAt) passed += text.slice(runAt, text.length - 2);
+  if (lines > MAX_LINES || !fields.isWhole) return undefined;
   return {
     minorVersion: match[1] === "0" ? "0" : "1",
     status: Number(match[2]),
     reason: match[3] ?? "",
-    rawHeaders,
+    fields,
+    passed: fields.hopNames.length === 0 ? passed : withoutLines(passed, fields.hopNames),
   };
+}
+
+function withoutLines(passed: string, names: readonly string[]): string {
+  const lines = withoutNames(fieldLines(`${passed}\r\n`, 0), names);
+  let kept = "";
+  for (let i = 0; i < lines.length; i += 2) kept += `${lines[i]}: ${lines[i + 1]}\r\n`;
+  return kept;
 }

@@ -2,6 +2,7 @@ import type { Socket } from "node:net";
 import type { Clients } from "../clients.ts";
 import type { Client } from "../exchange.ts";
 import { handleRequest, type RequestParts } from "../handle-request.ts";
+import { originLines } from "../headers.ts";
 import { record } from "../record.ts";
 import { HEAD_LATE } from "../refusal-texts.ts";
 import { LINGER_MS } from "../respond-error.ts";
@@ -50,6 +51,8 @@ export class PlainConnection {
   #bodyLeft = 0;
   #last = false;
   #lingerMs = DISCARD_MS;
+  #originHost: string | undefined;
+  #originText = "";
 
   constructor(socket: Socket, client: Client, parts: PlainConnectionParts) {
     this.#socket = socket;
@@ -97,6 +100,18 @@ export class PlainConnection {
     this.#socket.write(data);
     if (after !== "") this.#socket.write(after, "latin1");
     this.#socket.uncork();
+  }
+
+  /** What upstreams are told of who asks. Made once for each host, which is nearly always one. */
+  originText(host: string): string {
+    if (this.#originHost !== host) {
+      const lines = originLines(this.#client, host);
+      let text = "";
+      for (let i = 0; i < lines.length; i += 2) text += `${lines[i]}: ${lines[i + 1]}\r\n`;
+      this.#originHost = host;
+      this.#originText = text;
+    }
+    return this.#originText;
   }
 
   /** The part of the body that came with the head; `undefined` where there is no body. */

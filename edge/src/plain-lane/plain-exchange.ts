@@ -1,8 +1,9 @@
 import { type Client, Exchange, type OwnAnswer } from "../exchange.ts";
 import type { Forwarding, Outcome } from "../forwarding.ts";
+import type { RawHeaders } from "../headers.ts";
 import type { PlainConnection } from "./plain-connection.ts";
 import { PlainTransfer, type PlainTransferParts } from "./plain-transfer.ts";
-import type { PlainRequest } from "./request-head.ts";
+import { type PlainRequest, rawHeadersOf } from "./request-head.ts";
 
 const REASONS: Readonly<Record<number, string>> = {
   307: "Temporary Redirect",
@@ -27,6 +28,7 @@ const REASONS: Readonly<Record<number, string>> = {
 export class PlainExchange extends Exchange {
   readonly lane = "plain";
   readonly connection: PlainConnection;
+  readonly plainRequest: PlainRequest;
   readonly #parts: PlainTransferParts;
   #status: number | undefined;
   #answered = false;
@@ -39,10 +41,15 @@ export class PlainExchange extends Exchange {
     connection: PlainConnection,
     parts: PlainTransferParts,
   ) {
-    super(request, client, requestId);
+    super({ method: request.method, rawTarget: request.rawTarget, httpVersion: "1.1" }, client, requestId);
     this.head = request.head;
+    this.plainRequest = request;
     this.connection = connection;
     this.#parts = parts;
+  }
+
+  get rawHeaders(): RawHeaders {
+    return rawHeadersOf(this.plainRequest);
   }
 
   get status(): number {

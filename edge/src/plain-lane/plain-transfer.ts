@@ -1,5 +1,5 @@
 import type { Forwarding } from "../forwarding.ts";
-import { identityLines, type ResponseHead, requestHeaders, responseHeaders, trailers } from "../headers.ts";
+import { credentialLines, trailers } from "../headers.ts";
 import { Transfer, type TransferParts } from "../transfer.ts";
 import type { Replica } from "../upstreams.ts";
 import { type AnswerHead, parseAnswerHead } from "./answer-head.ts";
@@ -59,11 +59,7 @@ export class PlainTransfer extends Transfer implements Holder {
   }
 
   #send(upstream: UpstreamConnection): void {
-    const { path, credentials } = this.forwarding;
-    const headers = requestHeaders(this.#exchange, credentials);
-    let text = `${this.#exchange.method} ${path} HTTP/1.1\r\n`;
-    for (let i = 0; i < headers.length; i += 2) text += `${headers[i]}: ${headers[i + 1]}\r\n`;
-    text += "\r\n";
+    const text = this.#requestText();
     this.#sent = true;
     const first = this.#client.takeBody();
     if (first === undefined) {
@@ -73,6 +69,22 @@ export class PlainTransfer extends Transfer implements Holder {
       const hasRoom = writeBoth(upstream, text, first);
       this.#awaitBody(hasRoom);
     }
+  }
+
+  #requestText(): string {
+    const { path, credentials } = this.forwarding;
+    const { method, plainRequest, requestId } = this.#exchange;
+    const { head, passed } = plainRequest;
+    let text = `${method} ${path} HTTP/1.1\r\n${passed}`;
+    // After what the client says, so that nothing of it can take these away.
+    const kept = credentialLines(head, credentials);
+    for (let i = 0; i < kept.length; i += 2) text += `${kept[i]}: ${kept[i + 1]}\r\n`;
+    if (head.contentLength !== undefined) text += `Content-Length: ${head.contentLength}\r\n`;
+    const callId = head.callId ?? requestId;
+    return (
+      `${text}${this.#client.originText(head.host ?? "")}X-Request-Id: ${requestId}\r\nX-Call-Id: ${callId}\r\n` +
+      `X-Start-Time: ${Date.now()}000000\r\n\r\n`
+    );
   }
 
   /** A piece of the request's body. */
@@ -119,7 +131,10 @@ export class PlainTransfer extends Transfer implements Holder {
         this.#held = Buffer.from(all.subarray(from));
         return;
       }
-      const head = parseAnswerHead(all.toString("latin1", from, end + HEAD_END.length));
+      const head = parseAnswerHead(
+        all.toString("latin1", from, end + HEAD_END.length),
+        this.destination.domains,
+      );
       from = end + HEAD_END.length;
       // An interim answer is for this hop; one to an upgrade that nobody asked for is none.
       if (head === undefined || head.status === 101) this.broken();
@@ -128,38 +143,37 @@ export class PlainTransfer extends Transfer implements Holder {
   }
 
   #onHead(head: AnswerHead, rest: Buffer): void {
-    const read = responseHeaders(head.rawHeaders, this.destination.domains);
-    if (read === undefined || (read.chunked && head.minorVersion === "0")) {
+    const { fields } = head;
+    if (fields.chunked && head.minorVersion === "0") {
       this.broken();
       return;
     }
     this.answeredWith(head.status);
-    const framing = this.#framingOf(head.status, read);
+    const framing = this.#framingOf(head);
     this.#framing = framing;
-    this.#left = framing === "length" ? Number(read.contentLength) : 0;
+    this.#left = framing === "length" ? Number(fields.contentLength) : 0;
     if (framing === "chunked") this.#chunked = new ChunkedDecoder();
-    this.#reusable = head.minorVersion === "1" && !read.closes && framing !== "close";
-    this.#keepAliveS = read.keepAliveS;
+    this.#reusable = head.minorVersion === "1" && !fields.closes && framing !== "close";
+    this.#keepAliveS = fields.keepAliveS;
     // A body that is still coming will not be read to its end.
     if (this.#client.bodyLeft > 0) this.#client.endAfterAnswer();
-    this.#relay(this.#answerText(head, read, framing), rest);
+    this.#relay(this.#answerText(head, framing), rest);
   }
 
-  #framingOf(status: number, read: ResponseHead): Framing {
+  #framingOf({ status, fields }: AnswerHead): Framing {
     if (this.#exchange.method === "HEAD" || status === 204 || status === 304) return "none";
-    if (read.chunked) return "chunked";
-    return read.contentLength === undefined ? "close" : "length";
+    if (fields.chunked) return "chunked";
+    return fields.contentLength === undefined ? "close" : "length";
   }
 
-  #answerText({ status, reason }: AnswerHead, read: ResponseHead, framing: Framing): string {
-    let text = this.#exchange.answerLine(status, reason);
-    const { lines } = read;
-    for (let i = 0; i < lines.length; i += 2) text += `${lines[i]}: ${lines[i + 1]}\r\n`;
-    const own = identityLines(this.#exchange);
-    for (let i = 0; i < own.length; i += 2) text += `${own[i]}: ${own[i + 1]}\r\n`;
-    if (!read.hasDate) text += `Date: ${this.#parts.date.now()}\r\n`;
+  #answerText({ status, reason, fields, passed }: AnswerHead, framing: Framing): string {
+    const { head, requestId } = this.#exchange;
+    const date = fields.hasDate ? "" : `Date: ${this.#parts.date.now()}\r\n`;
+    const text =
+      `${this.#exchange.answerLine(status, reason)}${passed}${date}` +
+      `X-Request-Id: ${requestId}\r\nX-Call-Id: ${head?.callId ?? requestId}\r\n`;
     if (framing === "chunked" || framing === "close") return `${text}Transfer-Encoding: chunked\r\n\r\n`;
-    const length = status === 204 ? undefined : read.contentLength;
+    const length = status === 204 ? undefined : fields.contentLength;
     return length === undefined ? `${text}\r\n` : `${text}Content-Length: ${length}\r\n\r\n`;
   }
 

@@ -1,10 +1,15 @@
-import type { RequestLines } from "../exchange.ts";
-import { type RequestHead, readHead } from "../headers.ts";
-import { fieldLines, TOKEN } from "./header-lines.ts";
+import { fieldKind, HeadReader, isPassed, MAX_HEADER_LINES, type RequestHead } from "../headers.ts";
+import { fieldLines, TOKEN, trimBlanks } from "./header-lines.ts";
 
 /** A request of the narrow form that the plain lane serves, with its head read. */
-export interface PlainRequest extends RequestLines {
+export interface PlainRequest {
+  readonly method: string;
+  readonly rawTarget: string;
   readonly head: RequestHead;
+  /** The lines that an upstream is sent as they came, each with its CRLF. */
+  readonly passed: string;
+  /** The whole head; `rawHeadersOf` takes it apart for who wants to know. */
+  readonly text: string;
 }
 
 /**
@@ -27,27 +32,43 @@ export function parseRequestHead(text: string): PlainRequest | undefined {
   if (!HEAD.test(text)) return undefined;
   const lineEnd = text.indexOf("\r\n");
   const methodEnd = text.indexOf(" ");
-  const rawHeaders = fieldLines(text, lineEnd + 2);
-  const head = readHead(rawHeaders, "1.1");
-  // What readHead refuses is refused by the full lane too, which has the words for it.
-  if ("status" in head || !isPlain(head, rawHeaders)) return undefined;
+  const reader = new HeadReader("1.1");
+  let passed = "";
+  /** Where lines begin that pass and follow each other: they are taken as one. */
+  let runAt = lineEnd + 2;
+  let lines = 0;
+  for (let at = runAt; at < text.length - 2; lines++) {
+    const colon = text.indexOf(":", at);
+    const next = text.indexOf("\r\n", colon) + 2;
+    const kind = fieldKind(text.slice(at, colon));
+    if (kind !== "end-to-end") {
+      if (kind === "proxy-connection") return undefined;
+      // What is refused is refused by the full lane too, which has the words for it.
+      if (reader.read(kind, trimBlanks(text, colon + 1, next - 2)) !== undefined) return undefined;
+      if (!isPassed(kind)) {
+        if (at > runAt) passed += text.slice(runAt, at);
+        runAt = next;
+      }
+    }
+    at = next;
+  }
+  if (text.length - 2 > runAt) passed += text.slice(runAt, text.length - 2);
+  if (lines > MAX_HEADER_LINES || !isPlain(reader)) return undefined;
   return {
     method: text.slice(0, methodEnd),
     rawTarget: text.slice(methodEnd + 1, lineEnd - VERSION_LENGTH),
-    httpVersion: "1.1",
-    rawHeaders,
-    head,
+    head: reader,
+    passed,
+    text,
   };
 }
 
-function isPlain(head: RequestHead, rawHeaders: readonly string[]): boolean {
-  if (head.host === undefined || head.chunked || head.asksUpgrade || head.expects) return false;
-  // llhttp takes `Proxy-Connection` for a `Connection`; nobody else has to.
-  for (let i = 0; i < rawHeaders.length; i += 2) {
-    const name = rawHeaders[i] ?? "";
-    if (name.length === PROXY_CONNECTION.length && name.toLowerCase() === PROXY_CONNECTION) return false;
-  }
-  return true;
+/** Name, value, name, value. */
+export function rawHeadersOf({ text }: PlainRequest): string[] {
+  return fieldLines(text, text.indexOf("\r\n") + 2);
 }
 
-const PROXY_CONNECTION = "proxy-connection";
+function isPlain(head: RequestHead): boolean {
+  if (head.host === undefined || head.chunked || head.asksUpgrade || head.expects) return false;
+  return head.connectionOptions.every((option) => option === "close" || option === "keep-alive");
+}
