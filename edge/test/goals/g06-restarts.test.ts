@@ -18,8 +18,8 @@ const RESTARTS = size(5, 50);
 /** Between two restarts: some for every client. */
 const ANSWERS_BETWEEN = 200;
 const NEW_ONES_SERVED_MS = 1_000;
-/** A death is noticed by clients that are about to send a little later than by us. */
-const NOTICED_MS = 100;
+/** A death is noticed by clients that are about to send a little later than by us, and later still on a busy machine. */
+const NOTICED_MS = NEW_ONES_SERVED_MS;
 const LONG_MS = RESTARTS * 20_000;
 
 let fn: Upstream;
