@@ -58,7 +58,7 @@ test("answers with and without a body follow each other on a connection, each wi
     "/head-chunked": "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
     "/head-bare": "HTTP/1.1 200 OK\r\nX-Bare: 1\r\n\r\n",
     "/head-304": 'HTTP/1.1 304 Not Modified\r\nETag: "x"\r\n\r\n',
-    "/204": "HTTP/1.1 204 No Content\r\n\r\n",
+    "/204": "HTTP/1.1 204 No Content\r\nContent-Length: 0\r\n\r\n",
     "/205": "HTTP/1.1 205 Reset Content\r\nContent-Length: 0\r\n\r\n",
     "/304": 'HTTP/1.1 304 Not Modified\r\nETag: "x"\r\nContent-Length: 5\r\n\r\n',
     "/hints":
