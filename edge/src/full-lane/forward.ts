@@ -3,7 +3,7 @@ import type { Dispatcher } from "undici";
 import type { Forwarding, Outcome } from "../forwarding.ts";
 import { responseHeaders, trailers } from "../headers.ts";
 import type { Refusal } from "../refusal.ts";
-import { Transfer, type TransferParts } from "../transfer.ts";
+import { type Progress, Transfer, type TransferParts } from "../transfer.ts";
 import type { Replica } from "../upstreams.ts";
 import type { FullExchange } from "./full-exchange.ts";
 import { BodyTooLarge, ClientGone, RequestBody } from "./request-body.ts";
@@ -22,6 +22,8 @@ const NOT_FORWARDABLE: Refusal = {
   code: "header-invalid",
   message: "A header of this request cannot be forwarded.",
 };
+
+const NOTHING_SENT: Progress = { sent: false, answered: false };
 
 /** Sends a request upstream and its answer back, both as streams. Settles when the client has the whole answer, or will not. */
 export function forward(
@@ -83,6 +85,10 @@ class FullTransfer extends Transfer {
 
   protected abort(): void {
     this.#attempt?.abort();
+  }
+
+  protected get progress(): Progress {
+    return this.#attempt ?? NOTHING_SENT;
   }
 
   protected release(): void {
@@ -264,7 +270,7 @@ class Attempt implements Dispatcher.DispatchHandler {
   }
 
   onResponseError(_controller: Dispatcher.DispatchController, error: Error): void {
-    this.#transfer.failed(this, error);
+    if (!this.#aborted) this.#transfer.failed(this, error);
   }
 }
 

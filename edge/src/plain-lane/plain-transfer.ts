@@ -1,6 +1,6 @@
 import type { Forwarding, Outcome } from "../forwarding.ts";
 import { type ResponseHead, responseHeaders, trailers } from "../headers.ts";
-import { Transfer, type TransferParts } from "../transfer.ts";
+import { type Progress, Transfer, type TransferParts } from "../transfer.ts";
 import type { Replica } from "../upstreams.ts";
 import { type AnswerHead, parseAnswerHead } from "./answer-head.ts";
 import { ChunkedDecoder } from "./chunked-decoder.ts";
@@ -51,10 +51,13 @@ export class PlainTransfer extends Transfer implements Holder {
     this.#exchange = exchange;
     this.#client = exchange.connection;
     this.#parts = parts;
-    this.#upstreamSinceMs = this.begunMs;
   }
 
   protected attempt(replica: Replica): void {
+    this.#sent = false;
+    this.#answered = false;
+    this.#held = undefined;
+    this.#upstreamSinceMs = this.begunMs;
     this.#upstream = this.#parts.connectionsTo(replica).lease(this);
     if (this.#upstream.connected) this.#send(this.#upstream);
   }
@@ -100,7 +103,7 @@ export class PlainTransfer extends Transfer implements Holder {
   onClosed(): void {
     this.#upstream = undefined;
     if (this.#framing === "close") this.#end();
-    else this.attemptFailed({ sent: this.#sent, answered: this.#answered });
+    else this.attemptFailed(this.progress);
   }
 
   onBytes(bytes: Buffer): void {
@@ -258,6 +261,10 @@ export class PlainTransfer extends Transfer implements Holder {
   protected abort(): void {
     this.#upstream?.destroy();
     this.#upstream = undefined;
+  }
+
+  protected get progress(): Progress {
+    return { sent: this.#sent, answered: this.#answered };
   }
 
   protected release(): void {
