@@ -1,5 +1,6 @@
 import { port, positiveInteger, readEnv, type Secret, secret } from "@openfaas-cloud/shared/env.ts";
 import { z } from "zod";
+import { LOOPBACK, type UpstreamPlaces, upstreamHosts, upstreamNetworks } from "./upstream-rule.ts";
 
 /** What was asked of this edge. Made once, from the environment, by `readConfig`; nothing else reads the environment. */
 export interface EdgeConfig {
@@ -20,6 +21,8 @@ export interface EdgeConfig {
   /** Origin of the control plane: scheme, host and port. */
   readonly controlPlaneUrl: string;
   readonly feedCredential: Secret;
+  /** Where a route's replicas may be; a table that names one elsewhere is refused. */
+  readonly upstreams: UpstreamPlaces;
   readonly logLevel: LogLevel;
   readonly drainMs: number;
   readonly timeouts: Timeouts;
@@ -108,6 +111,8 @@ const Environment = z.object({
   SYSTEM_DOMAIN: domain.optional(),
   CONTROL_PLANE_URL: origin,
   FEED_CREDENTIAL: secret,
+  EDGE_UPSTREAM_NETWORKS: upstreamNetworks.default([...LOOPBACK.networks]),
+  EDGE_UPSTREAM_HOSTS: upstreamHosts.default([...LOOPBACK.hosts]),
   LOG_LEVEL: LogLevel.default("info"),
 });
 
@@ -126,6 +131,7 @@ export function readConfig(environment: Readonly<Record<string, string | undefin
     domains: { functions: given.FUNCTIONS_DOMAIN, system: given.SYSTEM_DOMAIN ?? given.FUNCTIONS_DOMAIN },
     controlPlaneUrl: given.CONTROL_PLANE_URL,
     feedCredential: given.FEED_CREDENTIAL,
+    upstreams: { networks: given.EDGE_UPSTREAM_NETWORKS, hosts: given.EDGE_UPSTREAM_HOSTS },
     logLevel: given.LOG_LEVEL,
     drainMs: given.EDGE_DRAIN_MS,
     timeouts: {

@@ -22,6 +22,7 @@ import { RouteFiles } from "./route-feed/file.ts";
 import { HttpRouteFeed } from "./route-feed/http.ts";
 import { Receiver, type Touched } from "./route-feed/route-feed.ts";
 import type { RouteTable } from "./route-table.ts";
+import { UpstreamRule } from "./upstream-rule.ts";
 import { Replica, Upstreams } from "./upstreams.ts";
 import { UsageReporter } from "./usage-report.ts";
 
@@ -75,7 +76,8 @@ export async function startEdge(
   const upstreams = stack.use(new Upstreams());
   const controlPlane = new Replica("control-plane", config.controlPlaneUrl);
   stack.defer(() => controlPlane.destroy());
-  const files = stack.use(new RouteFiles(config.dataDirectory, logger));
+  const upstreamRule = new UpstreamRule(config.upstreams);
+  const files = stack.use(new RouteFiles(config.dataDirectory, logger, upstreamRule));
 
   const { controlPlaneUrl: origin, feedCredential: credential } = config;
   const accessTokens = stack.use(new HttpAccessTokens(origin, credential, logger));
@@ -88,7 +90,7 @@ export async function startEdge(
     serving.resolve();
     // What comes before the feed came from the disk.
     if (feed !== undefined && keepsRoutes) files.keep(next);
-  });
+  }, upstreamRule);
   const metrics = new Metrics({
     records,
     table: () => receiver.table,
@@ -113,6 +115,7 @@ export async function startEdge(
   let feed: HttpRouteFeed | undefined;
   if (stored !== undefined) {
     receiver.restore(stored);
+    metrics.tableReplacedAtMs = files.storedAtMs;
     logger.info({ version: stored.version, routes: stored.size }, "routes restored from disk");
   }
 

@@ -394,13 +394,13 @@ export class AnswerReader {
         return false;
       case "content-length":
         if (this.contentLength !== undefined || !/^\d{1,15}$/.test(value)) this.broken = true;
-        this.contentLength = value;
+        this.contentLength = String(Number(value));
         return false;
       case "connection":
         this.#readConnection(value);
         return false;
       case "keep-alive":
-        this.keepAliveS = Number(/(?:^|[,\s])timeout=(\d{1,5})/i.exec(value)?.[1] ?? Number.NaN);
+        this.keepAliveS = idleTimeoutOf(value);
         return false;
       case "date":
         this.hasDate = true;
@@ -432,8 +432,12 @@ export interface ResponseHead {
   readonly contentLength: string | undefined;
 }
 
+/** Past about a thousand lines some clients drop the rest without a word (Node's do), and see another answer than we did. */
+export const MAX_ANSWER_LINES = 1_000;
+
 /** The lines of an upstream's answer that go on to the client; `undefined` where it cannot be believed. */
 export function responseHeaders(raw: RawHeaders, domains: Domains | undefined): ResponseHead | undefined {
+  if (raw.length > MAX_ANSWER_LINES * 2) return undefined;
   const reader = new AnswerReader(domains);
   const lines: string[] = [];
   for (let i = 0; i < raw.length; i += 2) {
@@ -454,6 +458,19 @@ export function withoutNames(lines: string[], names: readonly string[]): string[
     if (!names.includes(name.toLowerCase())) kept.push(name, lines[i + 1] ?? "");
   }
   return kept;
+}
+
+function idleTimeoutOf(keepAlive: string): number | undefined {
+  const seconds = /(?:^|[,\s])timeout=(\d{1,5})/i.exec(keepAlive)?.[1];
+  return seconds === undefined ? undefined : Number(seconds);
+}
+
+const MAX_REASON_CHARACTERS = 100;
+
+/** What an upstream says beside its status, where it is fit to be said on. */
+export function reasonPhrase(text: string | undefined): string {
+  if (text === undefined || text.length > MAX_REASON_CHARACTERS) return "";
+  return /^[\t\x20-\x7e]*$/.test(text) ? text : "";
 }
 
 /** No platform cookie, and no Domain that a sibling function or the dashboard would receive. */
@@ -490,13 +507,35 @@ function clearsCookies(value: string): boolean {
   return /cookies|\*/i.test(value);
 }
 
-/** Trailers that may follow a body: nothing that frames, routes or authenticates (RFC 9110 §6.5.1). */
+/** What a trailer may not say (RFC 9110 §6.5.1): how the answer is framed, typed, kept or led on, or who is who. */
+const NOT_IN_TRAILERS = new Set([
+  "age",
+  "authorization",
+  "cache-control",
+  "clear-site-data",
+  "content-encoding",
+  "content-range",
+  "content-security-policy",
+  "content-type",
+  "cookie",
+  "date",
+  "expires",
+  "location",
+  "pragma",
+  "retry-after",
+  "set-cookie",
+  "trailer",
+  "vary",
+  "www-authenticate",
+]);
+
+/** Trailers that may follow a body. */
 export function trailers(raw: RawHeaders): [string, string][] {
   const kept: [string, string][] = [];
   for (let i = 0; i < raw.length; i += 2) {
     const name = raw[i] ?? "";
-    const kind = fieldKind(name);
-    if (kind !== "end-to-end" && kind !== "date" && kind !== "underscore") continue;
+    const lower = name.toLowerCase();
+    if (fieldKind(lower) !== "end-to-end" || NOT_IN_TRAILERS.has(lower)) continue;
     kept.push([name, raw[i + 1] ?? ""]);
   }
   return kept;

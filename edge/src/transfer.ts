@@ -4,7 +4,7 @@ import type { Exchange } from "./exchange.ts";
 import type { Destination, Forwarding, Outcome } from "./forwarding.ts";
 import type { Refusal } from "./refusal.ts";
 import { BODY_IDLE, CLIENT_STALLED } from "./refusal-texts.ts";
-import { noteFailure, pickReplica, type Replica } from "./upstreams.ts";
+import { hasHealthyOther, noteFailure, pickReplica, type Replica } from "./upstreams.ts";
 
 export interface TransferParts {
   readonly clock: DeadlineClock;
@@ -26,6 +26,8 @@ const GATEWAY_FAILURES = new Set([502, 503, 504]);
 const DRIP_BYTES_PER_S = 240;
 /** Who does not send for longer than this makes a pause, which the wait for the next piece bounds. */
 const LONGEST_DRIP_GAP_MS = 4_000;
+/** More interim answers (1xx) are no hints any more, but a way to keep the edge busy. */
+const MAX_INTERIM_ANSWERS = 100;
 const IDEMPOTENT = new Set(["GET", "HEAD", "OPTIONS", "PUT", "DELETE"]);
 
 /**
@@ -37,11 +39,13 @@ export abstract class Transfer implements Timed {
   protected readonly destination: Destination;
   readonly #exchange: Exchange;
   readonly #parts: TransferParts;
-  protected readonly begunMs = performance.now();
+  /** When the attempt under way began. */
+  protected begunMs = performance.now();
   readonly #totalDeadlineMs: number;
   /** Asked at present, and counted among its requests under way. */
   #replica: Replica | undefined;
   #retried = false;
+  #interimAnswers = 0;
   #settled = false;
   #checkedMs = performance.now();
   /** For how long the client has been sending its body, the longer part of pauses not counted. */
@@ -67,8 +71,10 @@ export abstract class Transfer implements Timed {
 
   /** Sends the request to this replica. */
   protected abstract attempt(replica: Replica): void;
-  /** Ends the attempt under way: nothing of it is wanted any more. */
+  /** Ends the attempt under way: nothing of it is wanted any more, nor told. */
   protected abstract abort(): void;
+  /** How far the attempt under way has come. */
+  protected abstract get progress(): Progress;
   /** Lets go of the client's side; nobody is told anything any more. */
   protected abstract release(): void;
   /** Cuts the connection to the client, since a piece of an answer must not look whole. */
@@ -96,7 +102,8 @@ export abstract class Transfer implements Timed {
     else if (isPast(this.unreadSinceMs, writeIdleMs, nowMs)) this.fail(CLIENT_STALLED);
     else if (nowMs > this.#totalDeadlineMs || this.#isAnswerLate(nowMs)) {
       if (this.#isUpstreamsFault(nowMs)) this.#countFailure();
-      this.fail(failures.late);
+      if (nowMs > this.#totalDeadlineMs || !this.#mayAskAnother(nowMs)) this.fail(failures.late);
+      else this.#askAnother();
     }
   }
 
@@ -123,7 +130,27 @@ export abstract class Transfer implements Timed {
     return isPast(this.upstreamSinceMs, (nowMs - this.#exchange.startedMs) / 2, nowMs);
   }
 
+  /** A replica that hangs has had its time. Only one that is known to answer is worth the client's patience again. */
+  #mayAskAnother(nowMs: number): boolean {
+    if (this.#replica === undefined || !this.#mayRetry(this.progress)) return false;
+    return hasHealthyOther(this.destination.replicas(), this.#replica, nowMs);
+  }
+
+  #askAnother(): void {
+    const late = this.#replica;
+    this.abort();
+    this.leaveReplica();
+    this.#retry(late);
+  }
+
+  #retry(failed: Replica | undefined): void {
+    this.#retried = true;
+    this.#parts.onRetry();
+    this.#try(failed);
+  }
+
   #try(failed: Replica | undefined): void {
+    this.begunMs = performance.now();
     const replica = pickReplica(this.destination.replicas(), failed);
     if (replica === undefined) {
       this.fail(this.destination.failures.absent);
@@ -133,6 +160,12 @@ export abstract class Transfer implements Timed {
     this.#replica = replica;
     replica.inFlight += 1;
     this.attempt(replica);
+  }
+
+  /** The head of an interim answer, which is for this hop. */
+  protected interimAnswer(): void {
+    this.#interimAnswers += 1;
+    if (this.#interimAnswers > MAX_INTERIM_ANSWERS) this.broken();
   }
 
   /** The head of an answer that may go on to the client. */
@@ -169,9 +202,7 @@ export abstract class Transfer implements Timed {
     const failed = this.#replica;
     this.leaveReplica();
     if (this.#mayRetry(progress)) {
-      this.#retried = true;
-      this.#parts.onRetry();
-      this.#try(failed);
+      this.#retry(failed);
       return;
     }
     const { unreachable, broken } = this.destination.failures;
@@ -180,12 +211,17 @@ export abstract class Transfer implements Timed {
 
   /** Once, and only where it cannot be executed twice: nothing was sent, or sending it again is the same as sending it once. */
   #mayRetry({ sent, answered }: Progress): boolean {
-    if (this.#retried || !this.mayRepeat) return false;
+    if (this.#retried) return false;
     if (!sent) return !this.bodyBegun;
-    return IDEMPOTENT.has(this.#exchange.method) && this.#exchange.head?.hasBody === false && !answered;
+    return (
+      this.mayRepeat &&
+      IDEMPOTENT.has(this.#exchange.method) &&
+      this.#exchange.head?.hasBody === false &&
+      !answered
+    );
   }
 
-  /** Whether a second attempt makes sense at all. */
+  /** Whether what may have been executed may be asked for again, as far as the lane knows. */
   protected get mayRepeat(): boolean {
     return true;
   }

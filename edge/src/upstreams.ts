@@ -9,6 +9,8 @@ const CONNECTION = { timeout: 2_000, highWaterMark: 16 * 1024 };
 const FAILURES_TO_EJECT = 5;
 const EJECTION_MS = 30_000;
 const MAX_EJECTION_MS = 300_000;
+/** After its ejection a replica gets one request in so long, until it has answered one. */
+const PROBE_EVERY_MS = 1_000;
 
 /**
  * What is known of one replica: its connections, its load and its health. Its pool is made with the first request, since
@@ -24,7 +26,11 @@ export class Replica {
   #closed = false;
   #failuresInARow = 0;
   #ejections = 0;
-  #ejectedUntilMs = 0;
+  /** Not asked before then; far in the past for one that was never ejected. */
+  #restsUntilMs = Number.NEGATIVE_INFINITY;
+  #ejectedUntilMs = Number.NEGATIVE_INFINITY;
+  /** It was ejected and has not answered since. */
+  #onProbation = false;
   readonly #tunnels = new Set<() => void>();
 
   constructor(id: string, url: string) {
@@ -38,6 +44,16 @@ export class Replica {
 
   isEjected(nowMs: number): boolean {
     return nowMs < this.#ejectedUntilMs;
+  }
+
+  /** Left alone: ejected, or on probation with its request of this second given. */
+  isResting(nowMs: number): boolean {
+    return nowMs < this.#restsUntilMs;
+  }
+
+  /** It was chosen for a request. */
+  chosen(nowMs: number): void {
+    if (this.#onProbation && nowMs >= this.#ejectedUntilMs) this.#restsUntilMs = nowMs + PROBE_EVERY_MS;
   }
 
   dispatch(options: Dispatcher.DispatchOptions, handler: Dispatcher.DispatchHandler): void {
@@ -58,20 +74,25 @@ export class Replica {
 
   succeeded(): void {
     this.#failuresInARow = 0;
+    if (!this.#onProbation) return;
+    this.#onProbation = false;
+    this.#restsUntilMs = this.#ejectedUntilMs;
   }
 
-  /** Whether the failures in a row are now enough to leave the replica alone for a while. */
+  /** Whether the failures in a row are now enough to leave the replica alone for a while: on probation one is. */
   failed(): boolean {
     this.#failuresInARow += 1;
-    return this.#failuresInARow >= FAILURES_TO_EJECT;
+    return this.#onProbation || this.#failuresInARow >= FAILURES_TO_EJECT;
   }
 
   eject(nowMs: number): void {
     // A replica that has kept out of trouble for the longest ejection starts anew.
-    const relapsed = nowMs - this.#ejectedUntilMs < MAX_EJECTION_MS && this.#ejections > 0;
+    const relapsed = nowMs - this.#ejectedUntilMs < MAX_EJECTION_MS;
     this.#ejections = relapsed ? this.#ejections + 1 : 1;
     this.#ejectedUntilMs = nowMs + Math.min(EJECTION_MS * this.#ejections, MAX_EJECTION_MS);
+    this.#restsUntilMs = this.#ejectedUntilMs;
     this.#failuresInARow = 0;
+    this.#onProbation = true;
   }
 
   /** Has `end` called when the replica goes away; the answer takes it back. */
@@ -95,27 +116,47 @@ export class Replica {
   }
 }
 
-/** The less loaded of two taken at random, among the healthy; among all when none is healthy. */
-export function pickReplica(replicas: readonly Replica[], except?: Replica): Replica | undefined {
+/**
+ * The less loaded of two taken at random among the healthy; among all where none is healthy, since then the trouble is
+ * hardly theirs. Rather any other, healthy or not, than the one that just failed.
+ */
+export function pickReplica(
+  replicas: readonly Replica[],
+  failed?: Replica,
+  nowMs = performance.now(),
+): Replica | undefined {
   const [only] = replicas;
-  if (replicas.length === 1 && only?.closed === false) return only;
-  const nowMs = performance.now();
+  if (replicas.length === 1 && only !== undefined) return only.closed ? undefined : only;
   const open = replicas.filter((replica) => !replica.closed);
-  const healthy = open.filter((replica) => !replica.isEjected(nowMs));
-  const usable = healthy.length > 0 ? healthy : open;
-  const others = except === undefined ? usable : usable.filter((replica) => replica !== except);
-  const choice = others.length > 0 ? others : usable;
-  const one = choice[Math.floor(Math.random() * choice.length)];
-  const two = choice[Math.floor(Math.random() * choice.length)];
+  const others = failed === undefined || open.length === 1 ? open : open.filter((other) => other !== failed);
+  const healthy = others.filter((replica) => !replica.isResting(nowMs));
+  const replica = lessLoadedOfTwo(healthy.length > 0 ? healthy : others);
+  replica?.chosen(nowMs);
+  return replica;
+}
+
+function lessLoadedOfTwo(replicas: readonly Replica[]): Replica | undefined {
+  const first = Math.floor(Math.random() * replicas.length);
+  // Of the others each is as likely: two that may be the same would leave a quarter of the load on the busier of two.
+  const step = 1 + Math.floor(Math.random() * (replicas.length - 1));
+  const one = replicas[first];
+  const two = replicas[(first + step) % replicas.length];
   return one !== undefined && two !== undefined && two.inFlight < one.inFlight ? two : one;
 }
 
+/** Whether somebody else would be asked with good hope. */
+export function hasHealthyOther(replicas: readonly Replica[], than: Replica, nowMs: number): boolean {
+  return replicas.some((other) => other !== than && !other.closed && !other.isResting(nowMs));
+}
+
 /** Counts a failure of our side of the conversation; tells whether the replica was ejected for it. */
-export function noteFailure(replica: Replica, replicas: readonly Replica[]): boolean {
+export function noteFailure(
+  replica: Replica,
+  replicas: readonly Replica[],
+  nowMs = performance.now(),
+): boolean {
   if (!replica.failed()) return false;
-  const nowMs = performance.now();
-  const othersServe = replicas.some((other) => other !== replica && !other.closed && !other.isEjected(nowMs));
-  if (!othersServe || replica.isEjected(nowMs)) return false;
+  if (replica.isEjected(nowMs) || !hasHealthyOther(replicas, replica, nowMs)) return false;
   replica.eject(nowMs);
   return true;
 }

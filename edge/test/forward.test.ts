@@ -285,6 +285,55 @@ test("a GET whose connection broke is sent once more; a POST is executed once an
   expect(fn.requests).toHaveLength(3);
 });
 
+test("a GET that one replica hangs on is sent to another; a POST is executed once and answered 504", async () => {
+  await using hung = await upstream((request) => void request.resume());
+  await using fn = await upstream();
+  await using feed = await new FeedServer([
+    route("alice/f", [hung.url, fn.url], { limits: { firstByteMs: 200 } }),
+  ]).listen();
+  await using edge = await testEdge(feed.origin);
+  await until(async () => {
+    expect((await edge.call("alice.fn.test", "/f")).status).toBe(200);
+    return hung.requests.length === 1;
+  }, "a GET that hangs first");
+  expect(await edge.metric("ofc_edge_retries_total")).toBe(1);
+  let late: Awaited<ReturnType<typeof edge.call>> | undefined;
+  await until(async () => {
+    const answer = await edge.call("alice.fn.test", "/f", { method: "POST", headers: { "x-once": "1" } });
+    if (answer.status === 504) late = answer;
+    return late !== undefined;
+  }, "a POST that hangs");
+  const posts = [...hung.requests, ...fn.requests].filter(({ method }) => method === "POST");
+  const ids = posts.map(({ headers }) => headers["x-request-id"]);
+  expect(new Set(ids).size).toBe(ids.length);
+});
+
+test("a GET is not asked for again where nobody else is known to answer, and not past its whole time", async () => {
+  await using hung = await upstream(() => undefined);
+  await using also = await upstream(() => undefined);
+  await using feed = await new FeedServer([
+    route("alice/one", [hung.url], { limits: { firstByteMs: 200 } }),
+    route("alice/both", [hung.url, also.url], { limits: { firstByteMs: 200, totalMs: 300 } }),
+  ]).listen();
+  await using edge = await testEdge(feed.origin);
+  expect((await edge.call("alice.fn.test", "/one")).status).toBe(504);
+  expect(hung.requests).toHaveLength(1);
+  const before = performance.now();
+  expect((await edge.call("alice.fn.test", "/both")).status).toBe(504);
+  expect(performance.now() - before).toBeLessThan(600);
+});
+
+test("what has begun to be answered is not asked for again", async () => {
+  await using stuck = await rawUpstream((socket) => socket.once("data", () => socket.write("HTTP/1.1 200")));
+  await using other = await rawUpstream((socket) => socket.once("data", () => socket.write("HTTP/1.1 200")));
+  await using feed = await new FeedServer([
+    route("alice/f", [stuck.url, other.url], { limits: { firstByteMs: 200 } }),
+  ]).listen();
+  await using edge = await testEdge(feed.origin);
+  expect((await edge.call("alice.fn.test", "/f")).status).toBe(504);
+  expect(await edge.metric("ofc_edge_retries_total")).toBe(0);
+});
+
 test("a function that answers before it has read everything is heard", async () => {
   await using fn = await upstream((_request, response) => {
     response.writeHead(403).end("no need");

@@ -4,6 +4,7 @@ import { FeedServer, route } from "./support/feed-server.ts";
 import { kernelSockets, queuedBytes } from "./support/kernel-queues.ts";
 import { hasAnswers, readAnswers } from "./support/raw-answers.ts";
 import {
+  deadUrl,
   exchangeRaw,
   type RawClient,
   rawClient,
@@ -71,6 +72,17 @@ test("a WebSocket goes through, both ways, and ends with either side", async () 
   await until(() => client.text().includes("hello "), "the tunnel");
   for (const socket of fn.sockets) socket.destroy();
   await client.closed;
+});
+
+test("with one replica gone every handshake is answered by the other", async () => {
+  await using fn = await echo();
+  await using feed = await new FeedServer([route("alice/ws", [await deadUrl(), fn.url])]).listen();
+  await using edge = await testEdge(feed.origin);
+  for (let i = 0; i < 12; i++) {
+    using client = rawClient(edge.port, `${handshake("/ws")}early`);
+    await until(() => client.text().endsWith("hello early"), "the echo");
+  }
+  expect(await edge.metric("ofc_edge_retries_total")).toBeGreaterThan(0);
 });
 
 test("what a client sends along with its handshake arrives", async () => {

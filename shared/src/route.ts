@@ -21,9 +21,17 @@ export type Access = z.infer<typeof Access>;
 /** One replica that answers. `url` is an origin: scheme, host and port, no path. */
 export const Upstream = z.object({
   id: z.string().min(1).max(100),
-  url: z.url({ protocol: /^https?$/ }).max(300),
+  url: z
+    .url({ protocol: /^https?$/ })
+    .max(300)
+    .refine(isOrigin, "must be an origin: no path, no credentials"),
 });
 export type Upstream = z.infer<typeof Upstream>;
+
+function isOrigin(text: string): boolean {
+  const url = URL.parse(text);
+  return url !== null && (text === url.origin || text === `${url.origin}/`);
+}
 
 /** How often a function may be called: `perS` a second on average, `burst` at once. */
 export const Rate = z.object({ perS: z.number().positive(), burst: z.int().positive() });
@@ -38,7 +46,10 @@ export const RouteLimits = z.object({
    * more than this by at most one for each worker.
    */
   maxConcurrency: z.int().positive(),
-  /** How long the upstream may keep us waiting, for room for the body and for the head of its answer, milliseconds; then 504. */
+  /**
+   * How long the upstream may keep us waiting, for room for the body and for the head of its answer, milliseconds. Then
+   * another replica is asked, once and where nothing can be executed twice by it; else the answer is 504.
+   */
   firstByteMs: z.int().positive(),
   /** From the request's first byte to the answer's last one, milliseconds; `null` for streaming functions. */
   totalMs: z.int().positive().nullable(),

@@ -1,5 +1,5 @@
 import type { Domains } from "../config.ts";
-import { AnswerReader, fieldKind, withoutNames } from "../headers.ts";
+import { AnswerReader, fieldKind, MAX_ANSWER_LINES, withoutNames } from "../headers.ts";
 import { fieldLines, TOKEN, trimBlanks } from "./header-lines.ts";
 
 /** The head of an upstream's answer. */
@@ -16,9 +16,6 @@ export interface AnswerHead {
 const HEAD = new RegExp(
   `^HTTP/1\\.([01]) ([1-5]\\d\\d)(?: ([\\t\\x20-\\x7e\\x80-\\xff]*))?\\r\\n(?:${TOKEN}+:[\\t\\x20-\\x7e\\x80-\\xff]*\\r\\n)*\\r\\n$`,
 );
-
-/** More is not an answer but an attack on whoever has to hold it. */
-const MAX_LINES = 1_000;
 
 /**
  * @param text one head as latin1, its empty line included
@@ -44,7 +41,7 @@ export function parseAnswerHead(text: string, domains: Domains | undefined): Ans
     at = next;
   }
   if (text.length - 2 > runAt) passed += text.slice(runAt, text.length - 2);
-  if (lines > MAX_LINES || !fields.isWhole) return undefined;
+  if (lines > MAX_ANSWER_LINES || !fields.isWhole) return undefined;
   return {
     minorVersion: match[1] === "0" ? "0" : "1",
     status: Number(match[2]),

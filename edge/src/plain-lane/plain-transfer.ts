@@ -1,6 +1,6 @@
 import type { Forwarding } from "../forwarding.ts";
-import { credentialLines, trailers } from "../headers.ts";
-import { Transfer, type TransferParts } from "../transfer.ts";
+import { credentialLines, reasonPhrase, trailers } from "../headers.ts";
+import { type Progress, Transfer, type TransferParts } from "../transfer.ts";
 import type { Replica } from "../upstreams.ts";
 import { type AnswerHead, parseAnswerHead } from "./answer-head.ts";
 import { ChunkedDecoder } from "./chunked-decoder.ts";
@@ -46,10 +46,13 @@ export class PlainTransfer extends Transfer implements Holder {
     this.#exchange = exchange;
     this.#client = exchange.connection;
     this.#parts = parts;
-    this.#upstreamSinceMs = this.begunMs;
   }
 
   protected attempt(replica: Replica): void {
+    this.#sent = false;
+    this.#answered = false;
+    this.#held = undefined;
+    this.#upstreamSinceMs = this.begunMs;
     this.#upstream = this.#parts.connectionsTo(replica).lease(this);
     if (this.#upstream.connected) this.#send(this.#upstream);
   }
@@ -108,7 +111,7 @@ export class PlainTransfer extends Transfer implements Holder {
   onClosed(): void {
     this.#upstream = undefined;
     if (this.#framing === "close") this.#end();
-    else this.attemptFailed({ sent: this.#sent, answered: this.#answered });
+    else this.attemptFailed(this.progress);
   }
 
   onBytes(bytes: Buffer): void {
@@ -138,7 +141,8 @@ export class PlainTransfer extends Transfer implements Holder {
       from = end + HEAD_END.length;
       // An interim answer is for this hop; one to an upgrade that nobody asked for is none.
       if (head === undefined || head.status === 101) this.broken();
-      else if (head.status >= 200) this.#onHead(head, all.subarray(from));
+      else if (head.status < 200) this.interimAnswer();
+      else this.#onHead(head, all.subarray(from));
     }
   }
 
@@ -170,7 +174,7 @@ export class PlainTransfer extends Transfer implements Holder {
     const { head, requestId } = this.#exchange;
     const date = fields.hasDate ? "" : `Date: ${this.#parts.date.now()}\r\n`;
     const text =
-      `${this.#exchange.answerLine(status, reason)}${passed}${date}` +
+      `${this.#exchange.answerLine(status, reasonPhrase(reason))}${passed}${date}` +
       `X-Request-Id: ${requestId}\r\nX-Call-Id: ${head?.callId ?? requestId}\r\n`;
     if (framing === "chunked" || framing === "close") return `${text}Transfer-Encoding: chunked\r\n\r\n`;
     const length = status === 204 ? undefined : fields.contentLength;
@@ -268,6 +272,10 @@ export class PlainTransfer extends Transfer implements Holder {
   protected abort(): void {
     this.#upstream?.destroy();
     this.#upstream = undefined;
+  }
+
+  protected get progress(): Progress {
+    return { sent: this.#sent, answered: this.#answered };
   }
 
   protected release(): void {

@@ -5,6 +5,7 @@ import { setImmediate as yieldToLoop } from "node:timers/promises";
 import { errorMessage } from "@openfaas-cloud/shared/known-error.ts";
 import type { Logger } from "../logger.ts";
 import type { RouteTable } from "../route-table.ts";
+import { LOOPBACK, UpstreamRule } from "../upstream-rule.ts";
 import { parseStored } from "./route-feed.ts";
 
 const GENERATIONS = 3;
@@ -24,14 +25,17 @@ const ABANDONED_MS = 600_000;
 export class RouteFiles implements AsyncDisposable {
   readonly #directory: string;
   readonly #logger: Logger;
+  readonly #rule: UpstreamRule;
+  #storedAtMs: number | undefined;
   #unsaved: RouteTable | undefined;
   #timer: NodeJS.Timeout | undefined;
   #saving: Promise<void> | undefined;
   #nextSaveAt = 0;
 
-  constructor(directory: string, logger: Logger) {
+  constructor(directory: string, logger: Logger, rule = new UpstreamRule(LOOPBACK)) {
     this.#directory = directory;
     this.#logger = logger;
+    this.#rule = rule;
   }
 
   /** The newest generation that is whole; a bad one is passed over, since any good table is better than none. */
@@ -45,6 +49,11 @@ export class RouteFiles implements AsyncDisposable {
       this.#logger.error({ file: name }, "stored routes cannot be used, trying the generation before");
     }
     return undefined;
+  }
+
+  /** When the table that was loaded had come into use, by the wall clock: a restart makes it no younger. */
+  get storedAtMs(): number | undefined {
+    return this.#storedAtMs;
   }
 
   /** Has the table saved: at once after a rest, since until then a crash goes back to the table before; else the last of those that come during it. */
@@ -109,7 +118,10 @@ export class RouteFiles implements AsyncDisposable {
 
   async #read(name: string): Promise<RouteTable | undefined> {
     try {
-      return parseStored(JSON.parse(await readFile(join(this.#directory, name), "utf8")));
+      const path = join(this.#directory, name);
+      const table = parseStored(JSON.parse(await readFile(path, "utf8")), this.#rule);
+      if (table !== undefined) this.#storedAtMs = (await stat(path)).mtimeMs;
+      return table;
     } catch {
       return undefined;
     }

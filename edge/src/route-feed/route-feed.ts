@@ -2,6 +2,7 @@ import { setImmediate as yieldToLoop } from "node:timers/promises";
 import { FeedMessage, Route, type RouteChange, RouteSnapshot } from "@openfaas-cloud/shared/route.ts";
 import { z } from "zod";
 import { RouteTable, RouteTableBuilder } from "../route-table.ts";
+import { LOOPBACK, UpstreamRule } from "../upstream-rule.ts";
 
 /**
  * Where route tables come from while the edge runs. An adapter hands every message to a `Receiver` in the order it was sent,
@@ -23,25 +24,45 @@ export type Verdict =
   | Rejection;
 
 export type Rejection =
-  | { readonly kind: "rejected"; readonly reason: Exclude<RejectReason, "collapse"> }
+  | { readonly kind: "rejected"; readonly reason: Exclude<RejectReason, "collapse" | "upstream"> }
   /** With the numbers of routes before and after, since this one may need an operator. */
   | {
       readonly kind: "rejected";
       readonly reason: "collapse";
       readonly served: number;
       readonly offered: number;
+    }
+  /** With the upstream that no route may name here, since this one may need the operator too. */
+  | {
+      readonly kind: "rejected";
+      readonly reason: "upstream";
+      readonly route: Pick<Route, "owner" | "function">;
+      readonly url: string;
     };
 
-export const REJECT_REASONS = ["schema", "checksum", "collapse", "stale", "gap", "line-too-long"] as const;
+export const REJECT_REASONS = [
+  "schema",
+  "checksum",
+  "collapse",
+  "stale",
+  "gap",
+  "upstream",
+  "line-too-long",
+] as const;
 export type RejectReason = (typeof REJECT_REASONS)[number];
 
 /** The table served at present, and the only place that replaces it. */
 export class Receiver {
   #table: RouteTable | undefined;
   readonly #onReplaced: (next: RouteTable, previous: RouteTable | undefined, touched: Touched) => void;
+  readonly #rule: UpstreamRule;
 
-  constructor(onReplaced: (next: RouteTable, previous: RouteTable | undefined, touched: Touched) => void) {
+  constructor(
+    onReplaced: (next: RouteTable, previous: RouteTable | undefined, touched: Touched) => void,
+    rule = new UpstreamRule(LOOPBACK),
+  ) {
     this.#onReplaced = onReplaced;
+    this.#rule = rule;
   }
 
   get table(): RouteTable | undefined {
@@ -53,7 +74,7 @@ export class Receiver {
    * message waits for the verdict.
    */
   async receive(message: unknown): Promise<Verdict> {
-    const verdict = await judge(message, this.#table);
+    const verdict = await judge(message, this.#table, this.#rule);
     if (verdict.kind !== "applied") return verdict;
     this.#replace(verdict.table, verdict.touched);
     return verdict;
@@ -92,19 +113,24 @@ type UnreadSnapshot = z.infer<typeof UnreadSnapshot>;
 /** What takes about 3 ms. */
 const ROUTES_PER_TURN = 250;
 
-function judge(message: unknown, current: RouteTable | undefined): Judgement | Promise<Judgement> {
+function judge(
+  message: unknown,
+  current: RouteTable | undefined,
+  rule: UpstreamRule,
+): Judgement | Promise<Judgement> {
   // Looked at before all routes are validated: after a reconnect this is nearly always the table we have.
   const envelope = Envelope.safeParse(message);
   if (envelope.success) {
     if (current !== undefined && isSame(envelope.data, current)) return { kind: "current", table: current };
     const snapshot = UnreadSnapshot.safeParse(message);
-    return snapshot.success ? judgeSnapshot(snapshot.data, current) : { kind: "rejected", reason: "schema" };
+    if (!snapshot.success) return { kind: "rejected", reason: "schema" };
+    return judgeSnapshot(snapshot.data, current, rule);
   }
   const parsed = FeedMessage.safeParse(message);
   if (!parsed.success || parsed.data.kind === "snapshot") return { kind: "rejected", reason: "schema" };
   switch (parsed.data.kind) {
     case "change":
-      return judgeChange(parsed.data, current);
+      return judgeChange(parsed.data, current, rule);
     case "heartbeat":
       return current !== undefined && parsed.data.version === current.version
         ? { kind: "heartbeat" }
@@ -116,12 +142,16 @@ function isSame(one: { epoch: string; version: number; checksum: string }, table
   return one.epoch === table.epoch && one.version === table.version && one.checksum === table.checksum;
 }
 
-async function judgeSnapshot(snapshot: UnreadSnapshot, current: RouteTable | undefined): Promise<Judgement> {
+async function judgeSnapshot(
+  snapshot: UnreadSnapshot,
+  current: RouteTable | undefined,
+  rule: UpstreamRule,
+): Promise<Judgement> {
   if (current !== undefined && snapshot.epoch === current.epoch && snapshot.version < current.version) {
     return { kind: "rejected", reason: "stale" };
   }
-  const table = await readInTurns(snapshot);
-  if (table === undefined) return { kind: "rejected", reason: "schema" };
+  const table = await readInTurns(snapshot, rule);
+  if (!(table instanceof RouteTable)) return table;
   if (!isWhole(table, snapshot)) return { kind: "rejected", reason: "checksum" };
   if (current !== undefined && !snapshot.forced && isCollapse(current.size, table.size)) {
     return { kind: "rejected", reason: "collapse", served: current.size, offered: table.size };
@@ -129,21 +159,39 @@ async function judgeSnapshot(snapshot: UnreadSnapshot, current: RouteTable | und
   return { kind: "applied", table, touched: "all" };
 }
 
-/** `undefined` where a route is not one. Requests are served between two turns. */
-async function readInTurns(snapshot: UnreadSnapshot): Promise<RouteTable | undefined> {
+/** Requests are served between two turns. */
+async function readInTurns(snapshot: UnreadSnapshot, rule: UpstreamRule): Promise<RouteTable | Rejection> {
   const builder = new RouteTableBuilder(snapshot);
   for (const [i, unread] of snapshot.routes.entries()) {
     if (i > 0 && i % ROUTES_PER_TURN === 0) await yieldToLoop();
     const route = Route.safeParse(unread);
-    if (!route.success) return undefined;
+    if (!route.success) return { kind: "rejected", reason: "schema" };
+    const misplaced = findMisplaced(route.data, rule);
+    if (misplaced !== undefined) return misplaced;
     builder.add(route.data);
   }
   return builder.build();
 }
 
-function judgeChange(change: RouteChange, current: RouteTable | undefined): Judgement {
+function findMisplaced(route: Route, rule: UpstreamRule): Rejection | undefined {
+  const upstream = route.upstreams.find(({ url }) => !rule.allows(url));
+  if (upstream === undefined) return undefined;
+  const { owner, function: functionName } = route;
+  return {
+    kind: "rejected",
+    reason: "upstream",
+    route: { owner, function: functionName },
+    url: upstream.url,
+  };
+}
+
+function judgeChange(change: RouteChange, current: RouteTable | undefined, rule: UpstreamRule): Judgement {
   if (current === undefined || change.version !== current.version + 1)
     return { kind: "rejected", reason: "gap" };
+  for (const route of change.upserts) {
+    const misplaced = findMisplaced(route, rule);
+    if (misplaced !== undefined) return misplaced;
+  }
   const table = current.withChange(change);
   if (table.checksum !== change.checksum) return { kind: "rejected", reason: "checksum" };
   return { kind: "applied", table, touched: [...change.removals, ...change.upserts] };
@@ -169,9 +217,10 @@ function isCollapse(before: number, after: number): boolean {
 }
 
 /** A stored snapshot, as strictly as one from the wire. */
-export function parseStored(value: unknown): RouteTable | undefined {
+export function parseStored(value: unknown, rule = new UpstreamRule(LOOPBACK)): RouteTable | undefined {
   const parsed = RouteSnapshot.safeParse(value);
   if (!parsed.success) return undefined;
+  if (parsed.data.routes.some((route) => findMisplaced(route, rule) !== undefined)) return undefined;
   const table = RouteTable.fromSnapshot(parsed.data);
   return isWhole(table, parsed.data) ? table : undefined;
 }

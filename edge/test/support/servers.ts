@@ -8,6 +8,7 @@ import { pino } from "pino";
 import type { EdgeConfig, Timeouts } from "../../src/config.ts";
 import { type Edge, startEdge } from "../../src/edge.ts";
 import type { Logger } from "../../src/logger.ts";
+import { LOOPBACK } from "../../src/upstream-rule.ts";
 import { CREDENTIAL } from "./feed-server.ts";
 
 export const quiet = pino({ level: "silent" });
@@ -55,6 +56,7 @@ export async function testEdge(
       domains: { functions: "fn.test", system: "console.test" },
       controlPlaneUrl: controlPlane,
       feedCredential: new Secret(CREDENTIAL),
+      upstreams: LOOPBACK,
       logLevel: "silent",
       drainMs: 2_000,
       systemMaxConcurrency: 1_000,
