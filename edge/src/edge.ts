@@ -1,5 +1,6 @@
 import { randomBytes } from "node:crypto";
 import type { Socket } from "node:net";
+import { text } from "node:stream/consumers";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Route } from "@openfaas-cloud/shared/route.ts";
 import { HttpAccessTokens } from "./access-tokens.ts";
@@ -72,13 +73,11 @@ export async function startEdge(
 
   const clock = stack.use(new DeadlineClock());
   const upstreams = stack.use(new Upstreams());
-  const controlPlane = new Replica("control-plane", config.controlPlaneUrl);
+  const controlPlane = new Replica("control-plane", config.controlPlaneUrl, upstreams.connections);
   stack.defer(() => controlPlane.destroy());
   const files = stack.use(new RouteFiles(config.dataDirectory, logger));
 
   const { controlPlaneUrl: origin, feedCredential: credential } = config;
-  const accessTokens = stack.use(new HttpAccessTokens(origin, credential, logger));
-  const authenticator = new Authenticator({ systemDomain: config.domains.system, accessTokens, logger });
   const receiver = new Receiver((next, previous, touched) => {
     if (next.settings !== previous?.settings) authenticator.follow(next.settings);
     upstreams.follow(next, touchedRoutes(previous, touched));
@@ -92,9 +91,22 @@ export async function startEdge(
     records,
     table: () => receiver.table,
     feedConnected: () => feed?.connected ?? false,
-    clientConnections: () => clients.connections,
+    clientConnections: () => {
+      const plain = plainLane?.connections ?? 0;
+      return { plain, full: clients.connections - plain };
+    },
+    upstreamConnections: () => upstreams.connections,
+    replicas: () => upstreams.pools,
     requestsInFlight: () => clients.inFlight,
+    tunnels: () => tunnels.count,
     verdicts: () => authenticator.verdicts,
+  });
+  const accessTokens = stack.use(new HttpAccessTokens(origin, credential, logger));
+  const authenticator = new Authenticator({
+    systemDomain: config.domains.system,
+    accessTokens,
+    logger,
+    counts: metrics.tokens,
   });
 
   const tunnels = stack.use(
@@ -104,7 +116,14 @@ export async function startEdge(
         const current = receiver.table?.find(route.owner, route.function);
         return current !== undefined && authenticator.stillGrants(current, session);
       },
-      onRevoked: () => metrics.tunnelsRevoked.inc(),
+      onRevoked: () => {
+        metrics.tunnelsRevoked += 1;
+      },
+      onBytes: (usage, received, sent) => {
+        usage?.addBytes(received, sent);
+        metrics.bytesReceived += received;
+        metrics.bytesSent += sent;
+      },
     }),
   );
 
@@ -116,7 +135,9 @@ export async function startEdge(
   }
 
   const table = (): RouteTable | undefined => receiver.table;
-  const onDropped = (): void => metrics.usageDropped.inc();
+  const onDropped = (): void => {
+    metrics.usageDropped += 1;
+  };
   stack.use(new UsageReporter({ origin, credential, edgeId, records, table, logger, onDropped }));
   feed = stack.use(
     new HttpRouteFeed({
@@ -125,7 +146,9 @@ export async function startEdge(
       edgeId,
       receiver,
       logger,
-      onRejected: (reason) => metrics.feedRejected.inc({ reason }),
+      onRejected: (reason) => {
+        metrics.feedRejected[reason] += 1;
+      },
     }),
   );
 
@@ -137,8 +160,12 @@ export async function startEdge(
     metrics,
     logger,
     clock,
-    onRetry: () => metrics.retries.inc(),
-    onEjection: () => metrics.ejections.inc(),
+    onRetry: () => {
+      metrics.retries += 1;
+    },
+    onEjection: () => {
+      metrics.ejections += 1;
+    },
     domains: config.domains,
     table,
     authenticator,
@@ -187,7 +214,7 @@ export async function startEdge(
     sockets: { clients: descriptors, admin: admin.descriptor },
     serving: serving.promise,
     leaveAdminPort: () => admin.stopAccepting(),
-    metrics: () => metrics.render(),
+    metrics: () => text(metrics.render()),
     close,
     [Symbol.asyncDispose]: close,
   };

@@ -86,9 +86,12 @@ async function serveFunction(
   exchange.session = access.session;
 
   if (route.upstreams.length === 0) return NO_REPLICA;
-  const permit = admit(route.limits, head, parts.records.of(route), FUNCTION_BUSY, parts.workers);
+  const usage = parts.records.of(route);
+  const permit = admit(route.limits, head, usage, FUNCTION_BUSY, parts.workers);
   if ("status" in permit) return permit;
   using _permit = permit;
+  exchange.usage = usage;
+  usage.begin();
   // Awaited here, since the permit ends with this function.
   return await send(exchange, functionForwarding(exchange, head, target, route, access, parts));
 }

@@ -15,9 +15,7 @@ export function record(exchange: Exchange, recorder: Recorder): void {
   exchange.recorded = true;
   const durationMs = performance.now() - exchange.startedMs;
   if (!exchange.answered) exchange.reason ??= "client-gone";
-  const { route, status } = exchange;
-  if (route !== undefined) recorder.records.of(route).add(status, durationMs / 1000);
-  if (exchange.reason !== undefined) recorder.metrics.refused.inc({ reason: exchange.reason });
+  count(exchange, durationMs / 1000, recorder);
   if (!recorder.logger.isLevelEnabled("info")) return;
   recorder.logger.info({
     requestId: exchange.requestId,
@@ -25,14 +23,28 @@ export function record(exchange: Exchange, recorder: Recorder): void {
     host: hostOf(exchange),
     path: pathOf(exchange),
     lane: exchange.lane,
-    status,
+    status: exchange.status,
     bytes: exchange.bytesSent,
     durationMs: Math.round(durationMs * 1000) / 1000,
-    owner: route?.owner,
-    function: route?.function,
+    owner: exchange.route?.owner,
+    function: exchange.route?.function,
     upstream: exchange.upstream,
     reason: exchange.reason,
   });
+}
+
+function count(exchange: Exchange, durationS: number, { metrics, records }: Recorder): void {
+  const { route, usage, reason, bytesReceived, bytesSent } = exchange;
+  usage?.end();
+  const counted = usage ?? (route === undefined ? undefined : records.of(route));
+  if (counted !== undefined) {
+    counted.add(exchange.status, durationS);
+    counted.addBytes(bytesReceived, bytesSent);
+  }
+  metrics.bytesReceived += bytesReceived;
+  metrics.bytesSent += bytesSent;
+  if (exchange.upstream !== undefined) metrics.forwarded[exchange.lane] += 1;
+  if (reason !== undefined) metrics.refused[reason] += 1;
 }
 
 function hostOf({ target }: Exchange): string | undefined {

@@ -24,6 +24,8 @@ export async function tempDirectory(): Promise<TempDirectory> {
 export interface TestEdge extends Edge {
   /** The value of a metric, given its whole line but the number. */
   metric(line: string): Promise<number>;
+  /** All metrics, as Prometheus gets them. */
+  scrape(): Promise<string>;
   /** A request with a Host of our choice. */
   call(host: string, path: string, options?: CallOptions): Promise<Answer>;
 }
@@ -86,6 +88,7 @@ export async function testEdge(
     ...edge,
     close,
     [Symbol.asyncDispose]: close,
+    scrape,
     metric: async (line) => {
       const found = (await scrape()).split("\n").find((candidate) => candidate.startsWith(`${line} `));
       return found === undefined ? 0 : Number(found.slice(line.length + 1));
