@@ -3,6 +3,7 @@ import type { Socket } from "node:net";
 import { text } from "node:stream/consumers";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Route } from "@openfaas-cloud/shared/route.ts";
+import { AccessLog, type AccessOutput } from "./access-log.ts";
 import { HttpAccessTokens } from "./access-tokens.ts";
 import { listenForAdmin } from "./admin.ts";
 import { Authenticator } from "./authenticate.ts";
@@ -13,6 +14,7 @@ import { DeadlineClock } from "./deadline-clock.ts";
 import { FullLane, type FullLaneParts } from "./full-lane/full-lane.ts";
 import { Tunnels } from "./full-lane/tunnels.ts";
 import { Records } from "./function-records.ts";
+import type { LineOutput } from "./line-output.ts";
 import { listenAt } from "./listen.ts";
 import type { Logger } from "./logger.ts";
 import { Metrics } from "./metrics.ts";
@@ -53,14 +55,18 @@ export interface Edge extends RunningEdge {
   metrics(): Promise<string>;
 }
 
-/**
- * The composition root: a config becomes an edge that listens, with the last good table of the run before.
- * @param onConnections told the number of client connections whenever it has changed
- */
+export interface EdgeOptions {
+  /** Where the access log goes; without it there is none. */
+  readonly output?: Pick<LineOutput, "offer" | "droppedLines"> | undefined;
+  /** Told the number of client connections whenever it has changed. */
+  readonly onConnections?: (open: number) => void;
+}
+
+/** The composition root: a config becomes an edge that listens, with the last good table of the run before. */
 export async function startEdge(
   config: EdgeConfig,
   logger: Logger,
-  onConnections: (open: number) => void = ignore,
+  { output, onConnections = ignore }: EdgeOptions = {},
 ): Promise<Edge> {
   await using stack = new AsyncDisposableStack();
   const edgeId = `edge-${randomBytes(8).toString("hex")}`;
@@ -100,6 +106,7 @@ export async function startEdge(
     requestsInFlight: () => clients.inFlight,
     tunnels: () => tunnels.count,
     verdicts: () => authenticator.verdicts,
+    logLinesDropped: () => output?.droppedLines ?? 0,
   });
   const accessTokens = stack.use(new HttpAccessTokens(origin, credential, logger));
   const authenticator = new Authenticator({
@@ -158,6 +165,10 @@ export async function startEdge(
     headersMs: config.timeouts.headersMs,
     records,
     metrics,
+    accessLog: new AccessLog(output ?? NOWHERE, {
+      every: output === undefined ? 0 : config.accessLogEvery,
+      worker: config.role.kind === "worker" ? config.role.slot : undefined,
+    }),
     logger,
     clock,
     onRetry: () => {
@@ -219,6 +230,12 @@ export async function startEdge(
     [Symbol.asyncDispose]: close,
   };
 }
+
+const NOWHERE: AccessOutput = {
+  offer() {
+    // An access log that writes nothing offers nothing.
+  },
+};
 
 /** The routes of the table before that a change may have taken away. */
 function touchedRoutes(previous: RouteTable | undefined, touched: Touched): "all" | Route[] {

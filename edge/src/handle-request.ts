@@ -10,6 +10,7 @@ import {
   systemForwarding,
 } from "./forwarding.ts";
 import { type RequestHead, readHead } from "./headers.ts";
+import type { Logger } from "./logger.ts";
 import { dashboardAt, notFound, ownerIndex, unknownHost } from "./not-found.ts";
 import type { Recorder } from "./record.ts";
 import type { Refusal } from "./refusal.ts";
@@ -19,6 +20,7 @@ import { findTarget, isInternalPath, type Target } from "./target.ts";
 
 /** What serving a request takes; made once, by edge.ts. */
 export interface RequestParts extends Recorder, ForwardingParts {
+  readonly logger: Logger;
   readonly authenticator: Authenticator;
   readonly systemLoad: Load;
   /** How many processes serve the port, this one included. */

@@ -23,6 +23,8 @@ export interface RequestHead {
   readonly accept: string;
   readonly requestId: string | undefined;
   readonly callId: string | undefined;
+  /** As it came, valid or not; empty where there is more than one, which is none. */
+  readonly traceparent: string | undefined;
 }
 
 const MAX_HEADER_LINES = 100;
@@ -74,6 +76,7 @@ export function readHead(raw: RawHeaders, httpVersion: string): RequestHead | Re
   let accept = "";
   let requestId: string | undefined;
   let callId: string | undefined;
+  let traceparent: string | undefined;
 
   for (let i = 0; i < raw.length; i += 2) {
     const name = (raw[i] ?? "").toLowerCase();
@@ -123,6 +126,9 @@ export function readHead(raw: RawHeaders, httpVersion: string): RequestHead | Re
       case "x-call-id":
         if (ID.test(value)) callId = value;
         break;
+      case "traceparent":
+        traceparent = traceparent === undefined ? value : "";
+        break;
       default:
         if (name.includes("_")) {
           return malformed("header-underscore", "Header names must not hold an underscore.");
@@ -146,6 +152,7 @@ export function readHead(raw: RawHeaders, httpVersion: string): RequestHead | Re
     accept,
     requestId,
     callId,
+    traceparent,
   };
 }
 

@@ -26,6 +26,7 @@ export interface MetricSources {
   readonly requestsInFlight: () => number;
   readonly tunnels: () => number;
   readonly verdicts: () => number;
+  readonly logLinesDropped: () => number;
 }
 
 /** In how many requests a token's verdict was known, and in how many it had to be looked into. */
@@ -136,6 +137,11 @@ export class Metrics {
         "ofc_edge_usage_dropped_total",
         "Usage reports given up, since the control plane refused them for good.",
         this.usageDropped,
+      ),
+      counter(
+        "ofc_edge_access_log_dropped_total",
+        "Log lines dropped, those of the access log first, since they could not be written as fast.",
+        sources.logLinesDropped(),
       ),
     ].join("");
   }

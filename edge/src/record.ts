@@ -1,12 +1,12 @@
+import type { AccessLog } from "./access-log.ts";
 import type { Exchange } from "./exchange.ts";
 import type { Records } from "./function-records.ts";
-import type { Logger } from "./logger.ts";
 import type { Metrics } from "./metrics.ts";
 
 export interface Recorder {
   readonly records: Records;
   readonly metrics: Metrics;
-  readonly logger: Logger;
+  readonly accessLog: AccessLog;
 }
 
 /** Writes one request down, when it is over: once for every request, whatever became of it. */
@@ -16,20 +16,23 @@ export function record(exchange: Exchange, recorder: Recorder): void {
   const durationMs = performance.now() - exchange.startedMs;
   if (!exchange.answered) exchange.reason ??= "client-gone";
   count(exchange, durationMs / 1000, recorder);
-  if (!recorder.logger.isLevelEnabled("info")) return;
-  recorder.logger.info({
+  const { status, reason } = exchange;
+  if (!recorder.accessLog.wants(status, reason)) return;
+  recorder.accessLog.write({
     requestId: exchange.requestId,
+    address: exchange.client.address,
+    lane: exchange.lane,
     method: exchange.method,
     host: hostOf(exchange),
-    path: pathOf(exchange),
-    lane: exchange.lane,
-    status: exchange.status,
-    bytes: exchange.bytesSent,
-    durationMs: Math.round(durationMs * 1000) / 1000,
-    owner: exchange.route?.owner,
-    function: exchange.route?.function,
+    rawTarget: exchange.rawTarget,
+    status,
+    bytesReceived: exchange.bytesReceived,
+    bytesSent: exchange.bytesSent,
+    durationMs,
+    route: exchange.route,
     upstream: exchange.upstream,
-    reason: exchange.reason,
+    reason,
+    traceparent: exchange.head?.traceparent,
   });
 }
 
@@ -49,9 +52,4 @@ function count(exchange: Exchange, durationS: number, { metrics, records }: Reco
 
 function hostOf({ target }: Exchange): string | undefined {
   return target === undefined || target.kind === "refused" ? undefined : target.host.name;
-}
-
-/** Without the query, which may hold what nobody should keep. */
-function pathOf({ rawTarget }: Exchange): string {
-  return rawTarget.split("?", 1)[0] ?? "";
 }

@@ -284,6 +284,7 @@ test("100,000 functions are rendered between requests, not instead of them", asy
     requestsInFlight: () => 0,
     tunnels: () => 0,
     verdicts: () => 0,
+    logLinesDropped: () => 0,
   });
   let lines = 0;
   let pieces = 0;

@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { Secret } from "@openfaas-cloud/shared/env.ts";
 import { pino } from "pino";
 import type { EdgeConfig, Timeouts } from "../../src/config.ts";
-import { type Edge, startEdge } from "../../src/edge.ts";
+import { type Edge, type EdgeOptions, startEdge } from "../../src/edge.ts";
 import type { Logger } from "../../src/logger.ts";
 import { CREDENTIAL } from "./feed-server.ts";
 
@@ -35,11 +35,14 @@ export async function testEdge(
   controlPlane: string,
   {
     logger = quiet,
+    output,
     ...more
   }: Partial<Omit<EdgeConfig, "timeouts">> & {
     timeouts?: Partial<Timeouts>;
     wait?: boolean;
     logger?: Logger;
+    /** Where the access log goes; nowhere without. */
+    output?: EdgeOptions["output"];
   } = {},
 ): Promise<TestEdge> {
   const directory = more.dataDirectory === undefined ? await tempDirectory() : undefined;
@@ -58,6 +61,7 @@ export async function testEdge(
       controlPlaneUrl: controlPlane,
       feedCredential: new Secret(CREDENTIAL),
       logLevel: "silent",
+      accessLogEvery: 1,
       drainMs: 2_000,
       systemMaxConcurrency: 1_000,
       plainLane: process.env["EDGE_PLAIN_LANE"] !== "off",
@@ -71,6 +75,7 @@ export async function testEdge(
       },
     },
     logger,
+    { output },
   );
   const scrape = async (): Promise<string> =>
     (await fetch(`http://127.0.0.1:${edge.adminPort}/metrics`)).text();
