@@ -1,9 +1,15 @@
 import { createServer, type ServerResponse } from "node:http";
+import { Readable } from "node:stream";
+import { pipeline } from "node:stream/promises";
 import { must } from "@openfaas-cloud/shared/must.ts";
 import { type Door, type Listening, listenAt } from "./listen.ts";
 
+/** A scrape that is not read in this time is ended: it holds a list of all functions. */
+const SCRAPE_MS = 60_000;
+
 export interface AdminOptions extends Door {
-  readonly renderMetrics: () => Promise<string>;
+  /** In Prometheus' text format, in pieces. */
+  readonly renderMetrics: () => AsyncIterable<string>;
   /** `undefined` while requests are served. */
   readonly whyNotReady: () => string | undefined | Promise<string | undefined>;
 }
@@ -24,11 +30,7 @@ export async function listenForAdmin(options: AdminOptions): Promise<AdminListen
         );
         return;
       case "/metrics":
-        void options.renderMetrics().then(
-          (body) => text(response, 200, body, "text/plain; version=0.0.4; charset=utf-8"),
-          () => text(response, 500, "metrics cannot be rendered\n"),
-        );
-        return;
+        return void scrape(response, options.renderMetrics());
       default:
         return text(response, 404, "not found\n");
     }
@@ -44,6 +46,15 @@ export async function listenForAdmin(options: AdminOptions): Promise<AdminListen
         server.closeAllConnections();
       }),
   };
+}
+
+/** As a stream that is made no faster than it is read. Where it fails the connection is cut, so that half is not taken for all. */
+async function scrape(response: ServerResponse, metrics: AsyncIterable<string>): Promise<void> {
+  response.writeHead(200, { "Content-Type": "text/plain; version=0.0.4; charset=utf-8" });
+  const pieces = Readable.from(metrics, { highWaterMark: 1 });
+  await pipeline(pieces, response, { signal: AbortSignal.timeout(SCRAPE_MS) }).catch(() => {
+    response.destroy();
+  });
 }
 
 function text(response: ServerResponse, status: number, body: string, type = "text/plain"): void {

@@ -9,6 +9,7 @@ import { isCrossSite } from "./cross-site.ts";
 import type { RequestLines } from "./exchange.ts";
 import type { RequestHead } from "./headers.ts";
 import type { Logger } from "./logger.ts";
+import type { TokenCounts } from "./metrics.ts";
 import type { Refusal } from "./refusal.ts";
 import { SessionVerifier, type SigningKey, type VerifiedSession } from "./session-verifier.ts";
 
@@ -73,10 +74,17 @@ interface Moment {
   readonly keys: number;
 }
 
+/** A request that may bring a token. */
+export interface Asking extends RequestLines {
+  /** Its token was not known when it came, and is counted. */
+  tokenLookedInto?: boolean;
+}
+
 export interface AuthenticatorOptions {
   readonly systemDomain: string;
   readonly accessTokens: AccessTokens;
   readonly logger: Logger;
+  readonly counts: TokenCounts;
   /** The clocks: of the world, by which tokens end, and one that never jumps, by which verdicts age. */
   readonly wallMs?: () => number;
   readonly steadyMs?: () => number;
@@ -93,6 +101,7 @@ export interface AuthenticatorOptions {
 export class Authenticator {
   readonly #verifier: SessionVerifier;
   readonly #accessTokens: AccessTokens;
+  readonly #counts: TokenCounts;
   readonly #wallMs: () => number;
   readonly #steadyMs: () => number;
   /** Made when first needed: their arrays are as long as their bounds, and many edges serve public functions alone. */
@@ -106,6 +115,7 @@ export class Authenticator {
   constructor(options: AuthenticatorOptions) {
     this.#verifier = new SessionVerifier(options.systemDomain, options.logger);
     this.#accessTokens = options.accessTokens;
+    this.#counts = options.counts;
     this.#wallMs = options.wallMs ?? (() => Date.now());
     this.#steadyMs = options.steadyMs ?? (() => performance.now());
   }
@@ -126,7 +136,7 @@ export class Authenticator {
    * Synchronous for all but a token that is not known yet, so that public functions never wait. A promise means that the
    * request is to be looked at again when it settles, from its route on: both may have changed meanwhile.
    */
-  authenticate(route: Route, head: RequestHead, request: RequestLines): Access | Promise<void> {
+  authenticate(route: Route, head: RequestHead, request: Asking): Access | Promise<void> {
     if (route.access === "public") return PUBLIC;
     const presented = presentedToken(head);
     if (presented === undefined) return SIGNED_OUT;
@@ -135,12 +145,28 @@ export class Authenticator {
     const nowMs = this.#steadyMs();
     const known = this.#good?.get(digest);
     if (known !== undefined && nowMs < known.untilMs && this.#stillCounts(known)) {
+      this.#countKnown(request);
       if (nowMs >= known.renewMs) this.#renew(known, digest, route, nowMs);
       return decide(route, known.session, presented.by);
     }
     const bad = this.#bad?.get(digest);
-    if (bad !== undefined && nowMs < bad.untilMs && bad.keys === this.#keys) return DENIED[bad.kind];
+    if (bad !== undefined && nowMs < bad.untilMs && bad.keys === this.#keys) {
+      this.#countKnown(request);
+      return DENIED[bad.kind];
+    }
+    this.#countLookedInto(request);
     return this.#lookInto(presented.token, digest, route, known !== undefined);
+  }
+
+  /** Each request counts once: what one has waited for is no hit when it is looked at again. */
+  #countKnown(request: Asking): void {
+    if (request.tokenLookedInto !== true) this.#counts.known += 1;
+  }
+
+  #countLookedInto(request: Asking): void {
+    if (request.tokenLookedInto === true) return;
+    request.tokenLookedInto = true;
+    this.#counts.verified += 1;
   }
 
   /** Whether what was opened once may go on: by the policy, keys and revocations of now, and by the clock. */

@@ -24,6 +24,8 @@ export interface EdgeConfig {
   /** Where a route's replicas may be; a table that names one elsewhere is refused. */
   readonly upstreams: UpstreamPlaces;
   readonly logLevel: LogLevel;
+  /** Of so many requests one is written to the access log, and each that failed; with 0 none at all. */
+  readonly accessLogEvery: number;
   readonly drainMs: number;
   readonly timeouts: Timeouts;
   /** Whether requests of the usual narrow form are served without node:http. */
@@ -68,6 +70,8 @@ export interface Domains {
 export type LogLevel = z.infer<typeof LogLevel>;
 const LogLevel = z.enum(["trace", "debug", "info", "warn", "error", "fatal", "silent"]);
 
+const TELLS_INFO: ReadonlySet<LogLevel> = new Set(["trace", "debug", "info"]);
+
 const domain = z
   .string()
   .toLowerCase()
@@ -78,6 +82,15 @@ const origin = z
   .url({ protocol: /^https?$/, error: "must be an http or https URL" })
   .refine((url) => URL.parse(url)?.pathname === "/", "must be an origin, without a path")
   .transform((url) => new URL(url).origin);
+
+/** `off`, `all`, or a number: one in so many. */
+const accessLogEvery = z
+  .string()
+  .transform((value) => (value === "off" ? "0" : value === "all" ? "1" : value))
+  .pipe(
+    z.string().regex(/^\d{1,9}$/, "must be off, all, or a number: one request in so many is written down"),
+  )
+  .transform(Number);
 
 /** SD_LISTEN_FDS_START of sd_listen_fds(3). */
 const FIRST_DESCRIPTOR = 3;
@@ -114,6 +127,7 @@ const Environment = z.object({
   EDGE_UPSTREAM_NETWORKS: upstreamNetworks.default([...LOOPBACK.networks]),
   EDGE_UPSTREAM_HOSTS: upstreamHosts.default([...LOOPBACK.hosts]),
   LOG_LEVEL: LogLevel.default("info"),
+  EDGE_ACCESS_LOG: accessLogEvery.optional(),
 });
 
 export function readConfig(environment: Readonly<Record<string, string | undefined>>): EdgeConfig {
@@ -133,6 +147,8 @@ export function readConfig(environment: Readonly<Record<string, string | undefin
     feedCredential: given.FEED_CREDENTIAL,
     upstreams: { networks: given.EDGE_UPSTREAM_NETWORKS, hosts: given.EDGE_UPSTREAM_HOSTS },
     logLevel: given.LOG_LEVEL,
+    // Lines of level info, unless somebody asked for them.
+    accessLogEvery: given.EDGE_ACCESS_LOG ?? (TELLS_INFO.has(given.LOG_LEVEL) ? 1 : 0),
     drainMs: given.EDGE_DRAIN_MS,
     timeouts: {
       headersMs: given.EDGE_HEADERS_MS,

@@ -1,7 +1,9 @@
 import { randomBytes } from "node:crypto";
 import type { Socket } from "node:net";
+import { text } from "node:stream/consumers";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Route } from "@openfaas-cloud/shared/route.ts";
+import { AccessLog, type AccessOutput } from "./access-log.ts";
 import { HttpAccessTokens } from "./access-tokens.ts";
 import { listenForAdmin } from "./admin.ts";
 import { Authenticator } from "./authenticate.ts";
@@ -13,6 +15,7 @@ import { Destinations, SYSTEM_BODY_BYTES } from "./forwarding.ts";
 import { FullLane, type FullLaneParts } from "./full-lane/full-lane.ts";
 import { Tunnels } from "./full-lane/tunnels.ts";
 import { Records } from "./function-records.ts";
+import type { LineOutput } from "./line-output.ts";
 import { listenAt } from "./listen.ts";
 import type { Logger } from "./logger.ts";
 import { Metrics } from "./metrics.ts";
@@ -54,14 +57,18 @@ export interface Edge extends RunningEdge {
   metrics(): Promise<string>;
 }
 
-/**
- * The composition root: a config becomes an edge that listens, with the last good table of the run before.
- * @param onConnections told the number of client connections whenever it has changed
- */
+export interface EdgeOptions {
+  /** Where the access log goes; without it there is none. */
+  readonly output?: Pick<LineOutput, "offer" | "droppedLines"> | undefined;
+  /** Told the number of client connections whenever it has changed. */
+  readonly onConnections?: (open: number) => void;
+}
+
+/** The composition root: a config becomes an edge that listens, with the last good table of the run before. */
 export async function startEdge(
   config: EdgeConfig,
   logger: Logger,
-  onConnections: (open: number) => void = ignore,
+  { output, onConnections = ignore }: EdgeOptions = {},
 ): Promise<Edge> {
   await using stack = new AsyncDisposableStack();
   const edgeId = `edge-${randomBytes(8).toString("hex")}`;
@@ -74,14 +81,12 @@ export async function startEdge(
 
   const clock = stack.use(new DeadlineClock());
   const upstreams = stack.use(new Upstreams());
-  const controlPlane = new Replica("control-plane", config.controlPlaneUrl);
+  const controlPlane = new Replica("control-plane", config.controlPlaneUrl, upstreams.connections);
   stack.defer(() => controlPlane.destroy());
   const upstreamRule = new UpstreamRule(config.upstreams);
   const files = stack.use(new RouteFiles(config.dataDirectory, logger, upstreamRule));
 
   const { controlPlaneUrl: origin, feedCredential: credential } = config;
-  const accessTokens = stack.use(new HttpAccessTokens(origin, credential, logger));
-  const authenticator = new Authenticator({ systemDomain: config.domains.system, accessTokens, logger });
   const receiver = new Receiver((next, previous, touched) => {
     if (next.settings !== previous?.settings) authenticator.follow(next.settings);
     upstreams.follow(next, touchedRoutes(previous, touched));
@@ -95,9 +100,23 @@ export async function startEdge(
     records,
     table: () => receiver.table,
     feedConnected: () => feed?.connected ?? false,
-    clientConnections: () => clients.connections,
+    clientConnections: () => {
+      const plain = plainLane?.connections ?? 0;
+      return { plain, full: clients.connections - plain };
+    },
+    upstreamConnections: () => upstreams.connections,
+    replicas: () => upstreams.pools,
     requestsInFlight: () => clients.inFlight,
+    tunnels: () => tunnels.count,
     verdicts: () => authenticator.verdicts,
+    logLinesDropped: () => output?.droppedLines ?? 0,
+  });
+  const accessTokens = stack.use(new HttpAccessTokens(origin, credential, logger));
+  const authenticator = new Authenticator({
+    systemDomain: config.domains.system,
+    accessTokens,
+    logger,
+    counts: metrics.tokens,
   });
 
   const tunnels = stack.use(
@@ -107,7 +126,14 @@ export async function startEdge(
         const current = receiver.table?.find(route.owner, route.function);
         return current !== undefined && authenticator.stillGrants(current, session);
       },
-      onRevoked: () => metrics.tunnelsRevoked.inc(),
+      onRevoked: () => {
+        metrics.tunnelsRevoked += 1;
+      },
+      onBytes: (usage, received, sent) => {
+        usage?.addBytes(received, sent);
+        metrics.bytesReceived += received;
+        metrics.bytesSent += sent;
+      },
     }),
   );
 
@@ -120,7 +146,9 @@ export async function startEdge(
   }
 
   const table = (): RouteTable | undefined => receiver.table;
-  const onDropped = (): void => metrics.usageDropped.inc();
+  const onDropped = (): void => {
+    metrics.usageDropped += 1;
+  };
   stack.use(new UsageReporter({ origin, credential, edgeId, records, table, logger, onDropped }));
   feed = stack.use(
     new HttpRouteFeed({
@@ -129,7 +157,9 @@ export async function startEdge(
       edgeId,
       receiver,
       logger,
-      onRejected: (reason) => metrics.feedRejected.inc({ reason }),
+      onRejected: (reason) => {
+        metrics.feedRejected[reason] += 1;
+      },
     }),
   );
 
@@ -139,10 +169,18 @@ export async function startEdge(
     headersMs: config.timeouts.headersMs,
     records,
     metrics,
+    accessLog: new AccessLog(output ?? NOWHERE, {
+      every: output === undefined ? 0 : config.accessLogEvery,
+      worker: config.role.kind === "worker" ? config.role.slot : undefined,
+    }),
     logger,
     clock,
-    onRetry: () => metrics.retries.inc(),
-    onEjection: () => metrics.ejections.inc(),
+    onRetry: () => {
+      metrics.retries += 1;
+    },
+    onEjection: () => {
+      metrics.ejections += 1;
+    },
     domains: config.domains,
     table,
     authenticator,
@@ -193,11 +231,17 @@ export async function startEdge(
     sockets: { clients: descriptors, admin: admin.descriptor },
     serving: serving.promise,
     leaveAdminPort: () => admin.stopAccepting(),
-    metrics: () => metrics.render(),
+    metrics: () => text(metrics.render()),
     close,
     [Symbol.asyncDispose]: close,
   };
 }
+
+const NOWHERE: AccessOutput = {
+  offer() {
+    // An access log that writes nothing offers nothing.
+  },
+};
 
 /** The routes of the table before that a change may have taken away. */
 function touchedRoutes(previous: RouteTable | undefined, touched: Touched): "all" | Route[] {

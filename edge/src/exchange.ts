@@ -2,7 +2,10 @@ import type { Route } from "@openfaas-cloud/shared/route.ts";
 import type { Permit } from "./admit.ts";
 import type { Session } from "./authenticate.ts";
 import type { Forwarding, Outcome } from "./forwarding.ts";
+import type { FunctionRecord } from "./function-records.ts";
 import type { RawHeaders, RequestHead } from "./headers.ts";
+import type { Lane } from "./metrics.ts";
+import type { Reason } from "./refusal.ts";
 import { respondError } from "./respond-error.ts";
 import type { Target } from "./target.ts";
 
@@ -48,12 +51,15 @@ export abstract class Exchange implements RequestLines {
   head: RequestHead | undefined;
   target: Target | undefined;
   route: Route | undefined;
+  /** Where it is counted, once it was admitted. */
+  usage: FunctionRecord | undefined;
   /** By which the route was opened; `undefined` where it is open to anybody. */
   session: Session | undefined;
+  tokenLookedInto = false;
   /** Id of the replica that was asked last. */
   upstream: string | undefined;
   /** Why the answer is not the upstream's. */
-  reason: string | undefined;
+  reason: Reason | undefined;
   /** Of the bodies. */
   bytesReceived = 0;
   bytesSent = 0;
@@ -71,7 +77,7 @@ export abstract class Exchange implements RequestLines {
   }
 
   /** For the log: which code moves the bytes. */
-  abstract readonly lane: "plain" | "full";
+  abstract readonly lane: Lane;
 
   /** The status answered, or 499 where the client left before there was one. */
   abstract get status(): number;

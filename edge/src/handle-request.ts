@@ -5,6 +5,7 @@ import type { Domains } from "./config.ts";
 import type { Exchange } from "./exchange.ts";
 import type { Destinations } from "./forwarding.ts";
 import { type RequestHead, readHead } from "./headers.ts";
+import type { Logger } from "./logger.ts";
 import { dashboardAt, notFound, ownerIndex, unknownHost } from "./not-found.ts";
 import type { Recorder } from "./record.ts";
 import type { Refusal } from "./refusal.ts";
@@ -15,6 +16,7 @@ import { findTarget, isInternalPath, type Target } from "./target.ts";
 
 /** What serving a request takes; made once, by edge.ts. */
 export interface RequestParts extends Recorder {
+  readonly logger: Logger;
   readonly domains: Domains;
   readonly table: () => RouteTable | undefined;
   readonly authenticator: Authenticator;
@@ -99,9 +101,12 @@ function serveFunction(
   exchange.session = access.session;
 
   if (route.upstreams.length === 0) return NO_REPLICA;
-  const permit = admit(route.limits, head, parts.records.of(route), FUNCTION_BUSY, parts.workers);
+  const usage = parts.records.of(route);
+  const permit = admit(route.limits, head, usage, FUNCTION_BUSY, parts.workers);
   if ("status" in permit) return permit;
   exchange.permit = permit;
+  exchange.usage = usage;
+  usage.begin();
   const isOurs = access.credential === "authorization";
   exchange.forward({
     destination: parts.destinations.ofFunction(route),

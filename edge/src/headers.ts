@@ -25,6 +25,8 @@ export interface RequestHead {
   readonly accept: string;
   readonly requestId: string | undefined;
   readonly callId: string | undefined;
+  /** As it came, valid or not; empty where there is more than one, which is none. */
+  readonly traceparent: string | undefined;
 }
 
 export const MAX_HEADER_LINES = 100;
@@ -42,6 +44,7 @@ export type FieldKind =
   | "accept"
   | "x-request-id"
   | "x-call-id"
+  | "traceparent"
   | "keep-alive"
   | "date"
   | "set-cookie"
@@ -69,6 +72,7 @@ const KINDS: ReadonlyMap<string, FieldKind> = spelled({
   accept: "accept",
   "x-request-id": "x-request-id",
   "x-call-id": "x-call-id",
+  traceparent: "traceparent",
   "keep-alive": "keep-alive",
   date: "date",
   "set-cookie": "set-cookie",
@@ -90,7 +94,6 @@ const KINDS: ReadonlyMap<string, FieldKind> = spelled({
   "cache-control": "end-to-end",
   referer: "end-to-end",
   origin: "end-to-end",
-  traceparent: "end-to-end",
   server: "end-to-end",
   etag: "end-to-end",
   "last-modified": "end-to-end",
@@ -137,6 +140,7 @@ export class HeadReader implements RequestHead {
   accept = "";
   requestId: string | undefined;
   callId: string | undefined;
+  traceparent: string | undefined;
   readonly #httpVersion: string;
 
   constructor(httpVersion: string) {
@@ -192,6 +196,9 @@ export class HeadReader implements RequestHead {
         break;
       case "x-call-id":
         if (ID.test(value)) this.callId = value;
+        break;
+      case "traceparent":
+        this.traceparent = this.traceparent === undefined ? value : "";
         break;
       case "underscore":
         return malformed("header-underscore", "Header names must not hold an underscore.");
@@ -255,6 +262,7 @@ export function isPassed(kind: FieldKind): boolean {
   switch (kind) {
     case "end-to-end":
     case "accept":
+    case "traceparent":
     case "date":
     case "set-cookie":
     case "clear-site-data":
@@ -381,6 +389,7 @@ export class AnswerReader {
     switch (kind) {
       case "end-to-end":
       case "accept":
+      case "traceparent":
       case "host":
       case "underscore":
       case "asserted":

@@ -4,12 +4,14 @@ import { errorMessage, KnownError } from "@openfaas-cloud/shared/known-error.ts"
 import type { ReadyMessage } from "@openfaas-cloud/shared/process-message.ts";
 import { type EdgeConfig, readConfig } from "./config.ts";
 import type { RunningEdge } from "./edge.ts";
-import { type Logger, openLog } from "./logger.ts";
+import { LineOutput } from "./line-output.ts";
+import { type Logger, openLogger } from "./logger.ts";
 import { tellParent } from "./workers/edge-message.ts";
 import type { Primary } from "./workers/primary.ts";
 
 /** Long enough after the start that what was loaded for it is garbage. */
 const SETTLED_MS = 5_000;
+const STANDARD_OUTPUT = 1;
 
 const hasParent = process.connected === true;
 
@@ -25,13 +27,15 @@ process.exit(0);
 
 async function main(): Promise<void> {
   const config = readConfigOrExit();
-  using log = openLog(config.logLevel);
-  const logger = config.role.kind === "worker" ? log.logger.child({ worker: config.role.slot }) : log.logger;
-  const edge = await startOrExit(config, logger);
+  const { role } = config;
+  await using output = new LineOutput(STANDARD_OUTPUT, { shared: role.kind === "worker" });
+  const all = openLogger(config.logLevel, output);
+  const logger = role.kind === "worker" ? all.child({ worker: role.slot }) : all;
+  const edge = await startOrExit(config, logger, output);
   const ready: ReadyMessage = { kind: "ready", port: edge.port, adminPort: edge.adminPort };
   void tellParent(ready);
   // What a supervisor wants to know of this, it asks at /readyz.
-  if (config.role.kind === "worker" || config.successor) {
+  if (role.kind === "worker" || config.successor) {
     void edge.serving.then(() => tellParent({ kind: "serving" }));
   }
   // Written at exit otherwise, which a process that is killed never gets to.
@@ -53,9 +57,13 @@ function readConfigOrExit(): EdgeConfig {
   }
 }
 
-async function startOrExit(config: EdgeConfig, logger: Logger): Promise<RunningEdge | Primary> {
+async function startOrExit(
+  config: EdgeConfig,
+  logger: Logger,
+  output: LineOutput,
+): Promise<RunningEdge | Primary> {
   try {
-    return await start(config, logger);
+    return await start(config, logger, output);
   } catch (error) {
     exitIfKnown(error, 1);
     throw error;
@@ -69,13 +77,13 @@ function exitIfKnown(error: unknown, code: number): void {
 }
 
 /** Each loads what it needs and no more. */
-async function start(config: EdgeConfig, logger: Logger): Promise<RunningEdge | Primary> {
+async function start(config: EdgeConfig, logger: Logger, output: LineOutput): Promise<RunningEdge | Primary> {
   const { role } = config;
   switch (role.kind) {
     case "only":
-      return (await import("./edge.ts")).startEdge(config, logger);
+      return (await import("./edge.ts")).startEdge(config, logger, { output });
     case "worker":
-      return (await import("./workers/worker.ts")).startWorker(config, logger);
+      return (await import("./workers/worker.ts")).startWorker(config, logger, output);
     case "primary":
       return (await import("./workers/primary.ts")).startPrimary(config, role.workers, logger);
   }

@@ -1,12 +1,12 @@
+import type { AccessLog } from "./access-log.ts";
 import type { Exchange } from "./exchange.ts";
 import type { Records } from "./function-records.ts";
-import type { Logger } from "./logger.ts";
 import type { Metrics } from "./metrics.ts";
 
 export interface Recorder {
   readonly records: Records;
   readonly metrics: Metrics;
-  readonly logger: Logger;
+  readonly accessLog: AccessLog;
 }
 
 /** Writes one request down, when it is over: once for every request, whatever became of it. */
@@ -15,31 +15,41 @@ export function record(exchange: Exchange, recorder: Recorder): void {
   exchange.recorded = true;
   const durationMs = performance.now() - exchange.startedMs;
   if (!exchange.answered) exchange.reason ??= "client-gone";
-  const { route, status } = exchange;
-  if (route !== undefined) recorder.records.of(route).add(status, durationMs / 1000);
-  if (exchange.reason !== undefined) recorder.metrics.refused.inc({ reason: exchange.reason });
-  if (!recorder.logger.isLevelEnabled("info")) return;
-  recorder.logger.info({
+  count(exchange, durationMs / 1000, recorder);
+  const { status, reason } = exchange;
+  if (!recorder.accessLog.wants(status, reason)) return;
+  recorder.accessLog.write({
     requestId: exchange.requestId,
+    address: exchange.client.address,
+    lane: exchange.lane,
     method: exchange.method,
     host: hostOf(exchange),
-    path: pathOf(exchange),
-    lane: exchange.lane,
+    rawTarget: exchange.rawTarget,
     status,
-    bytes: exchange.bytesSent,
-    durationMs: Math.round(durationMs * 1000) / 1000,
-    owner: route?.owner,
-    function: route?.function,
+    bytesReceived: exchange.bytesReceived,
+    bytesSent: exchange.bytesSent,
+    durationMs,
+    route: exchange.route,
     upstream: exchange.upstream,
-    reason: exchange.reason,
+    reason,
+    traceparent: exchange.head?.traceparent,
   });
+}
+
+function count(exchange: Exchange, durationS: number, { metrics, records }: Recorder): void {
+  const { route, usage, reason, bytesReceived, bytesSent } = exchange;
+  usage?.end();
+  const counted = usage ?? (route === undefined ? undefined : records.of(route));
+  if (counted !== undefined) {
+    counted.add(exchange.status, durationS);
+    counted.addBytes(bytesReceived, bytesSent);
+  }
+  metrics.bytesReceived += bytesReceived;
+  metrics.bytesSent += bytesSent;
+  if (exchange.upstream !== undefined) metrics.forwarded[exchange.lane] += 1;
+  if (reason !== undefined) metrics.refused[reason] += 1;
 }
 
 function hostOf({ target }: Exchange): string | undefined {
   return target === undefined || target.kind === "refused" ? undefined : target.host.name;
-}
-
-/** Without the query, which may hold what nobody should keep. */
-function pathOf({ rawTarget }: Exchange): string {
-  return rawTarget.split("?", 1)[0] ?? "";
 }

@@ -1,8 +1,50 @@
+/** Everything a client may be refused for: error code in the answer, label value in metrics. A new one is added here. */
+export const REFUSAL_CODES = [
+  "authorization-invalid",
+  "body-idle",
+  "body-too-large",
+  "client-stalled",
+  "control-plane-broken",
+  "control-plane-down",
+  "control-plane-late",
+  "cross-site",
+  "edge-fault",
+  "forbidden",
+  "framing-invalid",
+  "header-invalid",
+  "header-underscore",
+  "host-invalid",
+  "host-mismatch",
+  "method-refused",
+  "no-function-named",
+  "no-replica",
+  "not-found",
+  "not-ready",
+  "path-ambiguous",
+  "rate-exceeded",
+  "request-invalid",
+  "signed-out",
+  "target-invalid",
+  "target-too-long",
+  "token-not-checked",
+  "too-many-headers",
+  "too-many-requests",
+  "unknown-function",
+  "unknown-host",
+  "upstream-broken",
+  "upstream-late",
+  "upstream-unreachable",
+  "version-refused",
+] as const;
+export type RefusalCode = (typeof REFUSAL_CODES)[number];
+
+/** Why a request ended without a whole answer from upstream. */
+export type Reason = RefusalCode | "client-gone";
+
 /** An ordinary no, as the phases return it; respond-error.ts turns it into bytes. */
 export interface Refusal {
   readonly status: number;
-  /** Literal and of a fixed set: error code for clients, label value in metrics. */
-  readonly code: string;
+  readonly code: RefusalCode;
   /** For people: what happened and what to do. Never an internal address. */
   readonly message: string;
   readonly retryAfterS?: number;
@@ -28,6 +70,6 @@ export interface Failures {
 }
 
 /** A request that is not one we can read in exactly one way: refused, and its connection with it. */
-export function malformed(code: string, message: string, status = 400): Refusal {
+export function malformed(code: RefusalCode, message: string, status = 400): Refusal {
   return { status, code, message, close: true };
 }

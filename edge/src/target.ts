@@ -1,5 +1,5 @@
 import type { Domains } from "./config.ts";
-import { malformed, type Refusal } from "./refusal.ts";
+import { malformed, type Refusal, type RefusalCode } from "./refusal.ts";
 
 /**
  * What a request is for. The form made here is the only one: it is decided on, remembered and forwarded, so that no two
@@ -182,6 +182,6 @@ export function isInternalPath(path: string): boolean {
   return (resolved[0] ?? "").startsWith("internal");
 }
 
-function refuse(code: string, message: string): Target {
+function refuse(code: RefusalCode, message: string): Target {
   return { kind: "refused", refusal: malformed(code, message) };
 }

@@ -1,6 +1,7 @@
 import type { Route } from "@openfaas-cloud/shared/route.ts";
 import { type Dispatcher, Pool } from "undici";
 import type { DeadlineClock } from "./deadline-clock.ts";
+import type { Lane } from "./metrics.ts";
 import { UpstreamConnections } from "./plain-lane/upstream-connections.ts";
 import type { RouteTable } from "./route-table.ts";
 
@@ -12,6 +13,9 @@ const MAX_EJECTION_MS = 300_000;
 /** After its ejection a replica gets one request in so long, until it has answered one. */
 const PROBE_EVERY_MS = 1_000;
 
+/** Open ones to all replicas together, by lane; tunnels are not among them. */
+export type OpenConnections = Record<Lane, number>;
+
 /**
  * What is known of one replica: its connections, its load and its health. Its pool is made with the first request, since
  * most of 100,000 routes are not called in an edge's lifetime.
@@ -19,6 +23,7 @@ const PROBE_EVERY_MS = 1_000;
 export class Replica {
   readonly id: string;
   readonly #url: string;
+  readonly #connections: OpenConnections;
   inFlight = 0;
   /** The full lane's connections, and the plain lane's. */
   #pool: Pool | undefined;
@@ -33,9 +38,10 @@ export class Replica {
   #onProbation = false;
   readonly #tunnels = new Set<() => void>();
 
-  constructor(id: string, url: string) {
+  constructor(id: string, url: string, connections: OpenConnections = { plain: 0, full: 0 }) {
     this.id = id;
     this.#url = url;
+    this.#connections = connections;
   }
 
   get closed(): boolean {
@@ -57,18 +63,34 @@ export class Replica {
   }
 
   dispatch(options: Dispatcher.DispatchOptions, handler: Dispatcher.DispatchHandler): void {
-    this.#pool ??= new Pool(this.#url, {
+    this.#pool ??= this.#openPool();
+    this.#pool.dispatch(options, handler);
+  }
+
+  #openPool(): Pool {
+    const pool = new Pool(this.#url, {
       connect: CONNECTION,
       // The waits for head and body are bounded by the deadline clock, which also holds against endless 1xx answers.
       headersTimeout: 0,
       bodyTimeout: 0,
       maxHeaderSize: 16 * 1024,
     });
-    this.#pool.dispatch(options, handler);
+    pool.on("connect", () => {
+      this.#connections.full += 1;
+    });
+    pool.on("disconnect", () => {
+      this.#connections.full -= 1;
+    });
+    return pool;
   }
 
   plainConnections(clock: DeadlineClock, readBuffer: Buffer): UpstreamConnections {
-    this.#plain ??= new UpstreamConnections(this.#url, clock, readBuffer);
+    this.#plain ??= new UpstreamConnections({
+      origin: this.#url,
+      clock,
+      readBuffer,
+      counted: this.#connections,
+    });
     return this.#plain;
   }
 
@@ -171,6 +193,7 @@ interface Held {
  * that names the same upstream goes on with its connections and its health. No replica is shared between owners.
  */
 export class Upstreams implements AsyncDisposable {
+  readonly connections: OpenConnections = { plain: 0, full: 0 };
   readonly #byKey = new Map<string, Held>();
   readonly #byRoute = new Map<Route, readonly Replica[]>();
   readonly #closing = new Set<Promise<void>>();
@@ -181,7 +204,7 @@ export class Upstreams implements AsyncDisposable {
     if (known !== undefined) return known;
     const replicas = route.upstreams.map(({ id, url }) => {
       const key = keyOf(route, id, url);
-      const held = this.#byKey.get(key) ?? { replica: new Replica(id, url), routes: 0 };
+      const held = this.#byKey.get(key) ?? { replica: new Replica(id, url, this.connections), routes: 0 };
       held.routes += 1;
       this.#byKey.set(key, held);
       return held.replica;

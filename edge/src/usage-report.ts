@@ -1,6 +1,5 @@
 import type { Secret } from "@openfaas-cloud/shared/env.ts";
 import { errorMessage } from "@openfaas-cloud/shared/known-error.ts";
-import type { UsageReport } from "@openfaas-cloud/shared/route.ts";
 import { Pool } from "undici";
 import type { Records } from "./function-records.ts";
 import type { Logger } from "./logger.ts";
@@ -8,6 +7,13 @@ import type { RouteTable } from "./route-table.ts";
 
 const EVERY_MS = 2_000;
 const ANSWER_WITHIN_MS = 5_000;
+/**
+ * Functions in one report: a millisecond to write, and a transaction of the receiver's that ends before we give up on its
+ * answer. Where more were called, several reports go out one after the other.
+ */
+const MAX_FUNCTIONS = 1_000;
+/** For saying what is left, at the end. */
+const LAST_WORDS_MS = 10_000;
 
 export interface UsageReporterOptions {
   readonly origin: string;
@@ -33,8 +39,9 @@ export class UsageReporter implements AsyncDisposable {
   readonly #pool: Pool;
   readonly #timer: NodeJS.Timeout;
   #sequence = 0;
-  #unacknowledged: UsageReport | undefined;
-  #sending: Promise<boolean> | undefined;
+  /** A UsageReport as it was and will be sent. */
+  #unacknowledged: string | undefined;
+  #sending: Promise<void> | undefined;
 
   constructor(options: UsageReporterOptions) {
     this.#options = options;
@@ -50,30 +57,34 @@ export class UsageReporter implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     clearInterval(this.#timer);
     await this.#sending;
-    // One for what was kept back, and one for what was counted since.
-    for (let reports = 0; reports < 2; reports++) if (!(await this.#report())) break;
+    const byMs = performance.now() + LAST_WORDS_MS;
+    while (performance.now() < byMs && (await this.#send())) {
+      // The next report.
+    }
     await this.#pool.destroy();
   }
 
-  #report(): Promise<boolean> {
-    this.#sending ??= this.#send().finally(() => {
+  #report(): Promise<void> {
+    this.#sending ??= this.#sendAll().finally(() => {
       this.#sending = undefined;
     });
     return this.#sending;
   }
 
-  /** Tells whether the report is over, so that the next may be made. */
-  async #send(): Promise<boolean> {
-    const { edgeId, records, logger, table, onDropped } = this.#options;
-    if (this.#unacknowledged === undefined) {
-      const functions = records.takeUnreported();
-      if (functions.length > 0) {
-        this.#unacknowledged = { edge: edgeId, sequence: this.#sequence, functions };
-        this.#sequence += 1;
-      }
-    }
+  /** What there is now; what is counted meanwhile has time until the next round. */
+  async #sendAll(): Promise<void> {
+    const { records, table } = this.#options;
+    const kept = this.#unacknowledged === undefined ? 0 : 1;
+    const reports = kept + Math.ceil(records.unreported / MAX_FUNCTIONS);
+    for (let i = 0; i < reports && (await this.#send()); i++);
     const served = table();
     if (served !== undefined) records.prune(served);
+  }
+
+  /** Tells whether a report went out and is over, so that there may be another. */
+  async #send(): Promise<boolean> {
+    const { logger, onDropped } = this.#options;
+    this.#unacknowledged ??= this.#nextReport();
     if (this.#unacknowledged === undefined) return false;
 
     const status = await this.#post(this.#unacknowledged);
@@ -83,21 +94,30 @@ export class UsageReporter implements AsyncDisposable {
     }
     if (status >= 300) {
       onDropped();
-      logger.error({ status, sequence: this.#unacknowledged.sequence }, "usage report refused, given up");
+      logger.error({ status, sequence: this.#sequence - 1 }, "usage report refused, given up");
     }
     this.#unacknowledged = undefined;
     return true;
   }
 
+  #nextReport(): string | undefined {
+    const { edgeId, records } = this.#options;
+    const functions = records.takeUnreported(MAX_FUNCTIONS);
+    if (functions.length === 0) return undefined;
+    const sequence = this.#sequence;
+    this.#sequence += 1;
+    return `{"edge":${JSON.stringify(edgeId)},"sequence":${sequence},"functions":[${functions.join(",")}]}`;
+  }
+
   /** The status answered; `undefined` where there was no answer. */
-  async #post(report: UsageReport): Promise<number | undefined> {
+  async #post(report: string): Promise<number | undefined> {
     const { credential, logger } = this.#options;
     try {
       const { statusCode, body } = await this.#pool.request({
         method: "POST",
         path: "/internal/usage",
         headers: { authorization: `Bearer ${credential.reveal()}`, "content-type": "application/json" },
-        body: JSON.stringify(report),
+        body: report,
         signal: AbortSignal.timeout(ANSWER_WITHIN_MS),
       });
       await body.dump();

@@ -49,7 +49,7 @@ test("an access token opens what its person may call, and is asked about once", 
     expect(await world.status("bob.fn.test", "/token", TOKEN)).toBe(403);
   }
   expect(world.feed.questions).toHaveLength(1);
-  expect(await world.edge.metric("ofc_edge_token_verdicts")).toBe(1);
+  expect(await world.edge.metric("ofc_edge_token_cache_entries")).toBe(1);
   expect(JSON.stringify(world.fn.requests)).not.toContain(TOKEN);
 });
 

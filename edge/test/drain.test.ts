@@ -41,7 +41,8 @@ describe.each([
     using used = rawClient(edge.port, REQUEST);
     await until(() => answers(used.text()) === 1, "the answer");
     using unused = rawClient(edge.port, "");
-    await until(async () => (await edge.metric("ofc_edge_client_connections")) === 2, "both connections");
+    const connections = `ofc_edge_client_connections{lane="${plainLane ? "plain" : "full"}"}`;
+    await until(async () => (await edge.metric(connections)) === 2, "both connections");
     const startedMs = performance.now();
     await edge.close();
     await Promise.all([used.closed, unused.closed]);

@@ -47,6 +47,7 @@ test.each([
   ["ofc_edge_route_version", "the least, since all serve at least that one", 2],
   ["ofc_edge_feed_connected", "the least", 2],
   ["ofc_edge_route_age_seconds", "the most", 3],
+  ["ofc_edge_replicas", "the most, since they are mostly the same", 3],
   ["nodejs_eventloop_lag_p99_seconds", "the most", 3],
 ])("of the gauge %s all workers together have %s", (name, _how, value) => {
   expect(values(new MergedMetrics().render([gauge(name, 2), gauge(name, 3)]))).toEqual([`${name} ${value}`]);

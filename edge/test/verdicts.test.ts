@@ -36,6 +36,7 @@ async function setup() {
     systemDomain: "console.test",
     accessTokens,
     logger: quiet,
+    counts: { known: 0, verified: 0 },
     steadyMs: () => nowMs,
   });
   authenticator.follow(settings);

@@ -107,8 +107,7 @@ export class FullLane {
       this.#begin({ request, response: responseOn(socket, request) });
     });
     server.on("clientError", (error, socket) => {
-      if (respondToBrokenClient(socket, error))
-        this.#parts.metrics.refused.inc({ reason: "request-invalid" });
+      if (respondToBrokenClient(socket, error)) this.#parts.metrics.refused["request-invalid"] += 1;
     });
     return server;
   }

@@ -1,6 +1,7 @@
 import type { Route } from "@openfaas-cloud/shared/route.ts";
 import type { Session } from "../authenticate.ts";
 import type { DeadlineClock, Timed } from "../deadline-clock.ts";
+import type { FunctionRecord } from "../function-records.ts";
 import type { Upgraded } from "./forward.ts";
 import type { FullExchange } from "./full-exchange.ts";
 
@@ -18,6 +19,8 @@ export interface TunnelsOptions {
   /** Whether the table, the keys and the clock of now would let this pass in. */
   readonly isGood: (pass: Pass) => boolean;
   readonly onRevoked: () => void;
+  /** What went through a tunnel since it was told last: at its end, and once a second before. */
+  readonly onBytes: (usage: FunctionRecord | undefined, received: number, sent: number) => void;
 }
 
 /**
@@ -27,6 +30,7 @@ export interface TunnelsOptions {
 export class Tunnels implements Timed, Disposable {
   readonly #options: TunnelsOptions;
   readonly #open = new Map<Pass, () => void>();
+  readonly #meters = new Set<() => void>();
   #nextLookMs = 0;
 
   constructor(options: TunnelsOptions) {
@@ -38,9 +42,15 @@ export class Tunnels implements Timed, Disposable {
     this.#options.clock.forget(this);
   }
 
+  /** Tunnels open now, the control plane's own included. */
+  get count(): number {
+    return this.#meters.size;
+  }
+
   check(nowMs: number): void {
     if (nowMs < this.#nextLookMs) return;
     this.#nextLookMs = nowMs + LOOK_EVERY_MS;
+    for (const read of this.#meters) read();
     this.endRevoked();
   }
 
@@ -80,12 +90,28 @@ export class Tunnels implements Timed, Disposable {
     client.setTimeout(0);
     client.setKeepAlive(true, KEEP_ALIVE_PROBE_MS);
     client.write(switchingProtocols(lines), "latin1");
+    const readMeter = this.#meter(exchange, early?.length ?? 0);
+    this.#meters.add(readMeter);
     if (early !== undefined && early.length > 0) upstream.write(early);
     upstream.pipe(client);
     client.pipe(upstream);
     await ended.promise;
+    this.#meters.delete(readMeter);
+    readMeter();
     forgetTunnel();
     if (pass !== undefined) this.#open.delete(pass);
+  }
+
+  #meter({ request: { socket }, usage }: FullExchange, alreadyRead: number): () => void {
+    let received = socket.bytesRead - alreadyRead;
+    let sent = socket.bytesWritten;
+    return () => {
+      // What was still to be written when a socket was destroyed was counted before, and is not any more.
+      const nowSent = Math.max(socket.bytesWritten, sent);
+      this.#options.onBytes(usage, socket.bytesRead - received, nowSent - sent);
+      received = socket.bytesRead;
+      sent = nowSent;
+    };
   }
 
   #revoke(pass: Pass, end: () => void): void {

@@ -3,6 +3,7 @@ import type { Clients } from "../clients.ts";
 import type { Client } from "../exchange.ts";
 import { handleRequest, type RequestParts } from "../handle-request.ts";
 import { originLines } from "../headers.ts";
+import type { HandOverReason } from "../metrics.ts";
 import { record } from "../record.ts";
 import { HEAD_LATE } from "../refusal-texts.ts";
 import { LINGER_MS } from "../respond-error.ts";
@@ -188,11 +189,14 @@ export class PlainConnection {
       this.#held = bytes;
       return;
     }
+    if (end === -1 || end > MAX_HEAD_BYTES) {
+      this.#handOver(bytes, "size");
+      return;
+    }
     const bodyAt = end + HEAD_END.length;
-    const request =
-      end === -1 || end > MAX_HEAD_BYTES ? undefined : parseRequestHead(bytes.toString("latin1", 0, bodyAt));
+    const request = parseRequestHead(bytes.toString("latin1", 0, bodyAt));
     if (request === undefined) {
-      this.#handOver(bytes);
+      this.#handOver(bytes, "form");
       return;
     }
     const { head } = request;
@@ -251,7 +255,8 @@ export class PlainConnection {
     this.#sinceMs = performance.now();
   }
 
-  #handOver(bytes: Buffer): void {
+  #handOver(bytes: Buffer, reason: HandOverReason): void {
+    this.#parts.metrics.handedOver[reason] += 1;
     const socket = this.#socket;
     socket
       .off("data", this.#onData)
@@ -264,7 +269,7 @@ export class PlainConnection {
   }
 
   #refuseLateHead(): void {
-    this.#parts.metrics.refused.inc({ reason: HEAD_LATE.code });
+    this.#parts.metrics.refused[HEAD_LATE.code] += 1;
     const body = `${JSON.stringify({ error: { code: HEAD_LATE.code, message: HEAD_LATE.message } })}\n`;
     this.writeText(
       `HTTP/1.1 408 Request Timeout\r\nContent-Type: application/json; charset=utf-8\r\n` +

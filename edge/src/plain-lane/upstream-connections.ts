@@ -124,24 +124,33 @@ export class UpstreamConnection {
   }
 }
 
-/**
- * The connections of the plain lane to one replica. Idle ones wait for the next request, the last used first.
- *
- * `readBuffer` is where all of them read into, one after the other: who is told of bytes copies what it keeps. A buffer for
- * each read would cost more than the rest of the reading.
- */
+export interface UpstreamConnectionsOptions {
+  readonly origin: string;
+  readonly clock: DeadlineClock;
+  /**
+   * Where all of them read into, one after the other: who is told of bytes copies what it keeps. A buffer for each read would
+   * cost more than the rest of the reading.
+   */
+  readonly readBuffer: Buffer;
+  /** Of all replicas together. */
+  readonly counted: { plain: number };
+}
+
+/** The connections of the plain lane to one replica. Idle ones wait for the next request, the last used first. */
 export class UpstreamConnections implements Timed {
   readonly #open: OpenSocket;
   readonly #clock: DeadlineClock;
+  readonly #counted: UpstreamConnectionsOptions["counted"];
   readonly #all = new Set<UpstreamConnection>();
   readonly #connecting = new Set<UpstreamConnection>();
   readonly #idle: UpstreamConnection[] = [];
   #closing = false;
   readonly #allClosed = Promise.withResolvers<void>();
 
-  constructor(origin: string, clock: DeadlineClock, readBuffer: Buffer) {
+  constructor({ origin, clock, readBuffer, counted }: UpstreamConnectionsOptions) {
     this.#open = opener(new URL(origin), readBuffer);
     this.#clock = clock;
+    this.#counted = counted;
   }
 
   get open(): number {
@@ -161,6 +170,7 @@ export class UpstreamConnections implements Timed {
     const made = new UpstreamConnection(this, this.#open, holder);
     if (this.#all.size === 0) this.#clock.watch(this);
     this.#all.add(made);
+    this.#counted.plain += 1;
     this.#connecting.add(made);
     return made;
   }
@@ -180,7 +190,7 @@ export class UpstreamConnections implements Timed {
   }
 
   forget(connection: UpstreamConnection): void {
-    this.#all.delete(connection);
+    if (this.#all.delete(connection)) this.#counted.plain -= 1;
     this.#connecting.delete(connection);
     const at = this.#idle.indexOf(connection);
     if (at !== -1) this.#idle.splice(at, 1);

@@ -16,7 +16,12 @@ const LEAST = new Set([
   "process_start_time_seconds",
   "process_max_fds",
 ]);
-const MOST = new Set(["ofc_edge_route_age_seconds", "nodejs_version_info"]);
+const MOST = new Set([
+  "ofc_edge_route_age_seconds",
+  // Each worker sends to those of its own requests, mostly the same.
+  "ofc_edge_replicas",
+  "nodejs_version_info",
+]);
 const MOST_WITH_PREFIX = "nodejs_eventloop_lag_";
 
 /** Kept of processes that are gone. Beyond, what was counted longest ago goes: no counter of a live function does. */

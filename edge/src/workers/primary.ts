@@ -5,6 +5,7 @@ import { must } from "@openfaas-cloud/shared/must.ts";
 import { listenForAdmin } from "../admin.ts";
 import type { EdgeConfig } from "../config.ts";
 import type { RunningEdge } from "../edge.ts";
+import { family } from "../exposition.ts";
 import { bind } from "../listen.ts";
 import type { Logger } from "../logger.ts";
 import { ChildEdge } from "./child-edge.ts";
@@ -14,8 +15,8 @@ import { WorkerSlot } from "./worker-slot.ts";
 const READY_MS = 60_000;
 /** A worker that has drained has so long for its last words. Less than a supervisor gives the edge. */
 const LAST_WORDS_MS = 1_500;
-/** A worker that does not answer so long is none to send requests to. */
-const ANSWER_WITHIN_MS = 1_000;
+/** A worker that is silent for so long when it is asked is none to send requests to. */
+const SILENT_MS = 1_000;
 
 export interface Primary extends RunningEdge {
   /** Replaces the workers one after the other by new ones, of the program that is on the disk now. Returns at once. */
@@ -164,7 +165,7 @@ class WorkerCounts {
     this.#restarts += 1;
   }
 
-  async render(ready: number): Promise<string> {
+  async *render(ready: number): AsyncGenerator<string> {
     await Promise.all(
       [...this.#living.keys()].map(async (worker) => {
         const answer = await ask(worker, "/metrics");
@@ -172,15 +173,11 @@ class WorkerCounts {
         if (answer?.status === 200 && this.#living.has(worker)) this.#living.set(worker, answer.body);
       }),
     );
-    const own = [
-      "# HELP ofc_edge_workers Workers that accept.",
-      "# TYPE ofc_edge_workers gauge",
-      `ofc_edge_workers ${ready}`,
-      "# HELP ofc_edge_worker_restarts_total Workers that ended unasked.",
-      "# TYPE ofc_edge_worker_restarts_total counter",
-      `ofc_edge_worker_restarts_total ${this.#restarts}`,
-    ];
-    return `${this.#merged.render([...this.#living.values()])}${own.join("\n")}\n`;
+    yield this.#merged.render([...this.#living.values()]);
+    yield family("ofc_edge_workers", "gauge", "Workers that accept.", [["", ready]]);
+    yield family("ofc_edge_worker_restarts_total", "counter", "Workers that ended unasked.", [
+      ["", this.#restarts],
+    ]);
   }
 }
 
@@ -200,8 +197,9 @@ async function isAnyReady(workers: readonly ChildEdge[]): Promise<boolean> {
 function ask({ adminPort }: ChildEdge, path: string): Promise<{ status: number; body: string } | undefined> {
   return new Promise((resolve) => {
     if (adminPort === undefined) return resolve(undefined);
-    const signal = AbortSignal.timeout(ANSWER_WITHIN_MS);
-    const request = get({ host: "127.0.0.1", port: adminPort, path, agent: false, signal }, (response) => {
+    // As silence: a whole answer may take longer, since metrics are many and made between requests.
+    const timeout = SILENT_MS;
+    const request = get({ host: "127.0.0.1", port: adminPort, path, agent: false, timeout }, (response) => {
       let body = "";
       response.setEncoding("utf8");
       response.on("data", (chunk: string) => {
@@ -210,6 +208,7 @@ function ask({ adminPort }: ChildEdge, path: string): Promise<{ status: number; 
       response.on("end", () => resolve({ status: response.statusCode ?? 0, body }));
       response.on("error", () => resolve(undefined));
     });
+    request.on("timeout", () => request.destroy());
     request.on("error", () => resolve(undefined));
   });
 }

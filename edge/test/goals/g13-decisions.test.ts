@@ -44,6 +44,7 @@ test("G13: no decision differs from the model, whatever is revoked, rotated, cha
     systemDomain: "console.test",
     accessTokens: answers,
     logger: quiet,
+    counts: { known: 0, verified: 0 },
     wallMs: () => clockMs,
     steadyMs: () => clockMs - startMs,
   });
@@ -133,7 +134,12 @@ test("G13: at most 100,000 verdicts are kept, and a flood of made-up tokens driv
         expiresInMs: null,
       },
   };
-  const authenticator = new Authenticator({ systemDomain: "console.test", accessTokens, logger: quiet });
+  const authenticator = new Authenticator({
+    systemDomain: "console.test",
+    accessTokens,
+    logger: quiet,
+    counts: { known: 0, verified: 0 },
+  });
   authenticator.follow({ keys: [issuer.key], revoked: [], listOwners: false });
   const members = route("alice/f", [], { access: "members" });
   const request = { method: "GET", rawTarget: "/", httpVersion: "1.1", rawHeaders: [] };

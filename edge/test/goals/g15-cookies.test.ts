@@ -296,6 +296,7 @@ function authorizationHeaders(random: Random, session: string, token: string): R
 test("O9: what the access log keeps of a request holds no query, no cookie and no token", async () => {
   const lines: string[] = [];
   const logger = pino({ level: "debug" }, { write: (line) => lines.push(line) });
+  const output = { offer: (line: string) => void lines.push(line), droppedLines: 0 };
   await using fn = await upstream();
   const issuer = await signer();
   const settings = { keys: [issuer.key], revoked: [], listOwners: false };
@@ -303,7 +304,7 @@ test("O9: what the access log keeps of a request holds no query, no cookie and n
     [route("alice/f", [fn.url], { access: "members" })],
     settings,
   ).listen();
-  await using edge = await testEdge(feed.origin, { logger });
+  await using edge = await testEdge(feed.origin, { logger, output });
   const [good, bad] = [await issuer.sign(), await issuer.sign({ exp: 1 })];
   const token = "ofc_0123456789abcdefghijklmnop";
   for (const secret of [good, bad, token]) {

@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { Secret } from "@openfaas-cloud/shared/env.ts";
 import { pino } from "pino";
 import type { EdgeConfig, Timeouts } from "../../src/config.ts";
-import { type Edge, startEdge } from "../../src/edge.ts";
+import { type Edge, type EdgeOptions, startEdge } from "../../src/edge.ts";
 import type { Logger } from "../../src/logger.ts";
 import { LOOPBACK } from "../../src/upstream-rule.ts";
 import { CREDENTIAL } from "./feed-server.ts";
@@ -25,6 +25,8 @@ export async function tempDirectory(): Promise<TempDirectory> {
 export interface TestEdge extends Edge {
   /** The value of a metric, given its whole line but the number. */
   metric(line: string): Promise<number>;
+  /** All metrics, as Prometheus gets them. */
+  scrape(): Promise<string>;
   /** A request with a Host of our choice. */
   call(host: string, path: string, options?: CallOptions): Promise<Answer>;
 }
@@ -34,11 +36,14 @@ export async function testEdge(
   controlPlane: string,
   {
     logger = quiet,
+    output,
     ...more
   }: Partial<Omit<EdgeConfig, "timeouts">> & {
     timeouts?: Partial<Timeouts>;
     wait?: boolean;
     logger?: Logger;
+    /** Where the access log goes; nowhere without. */
+    output?: EdgeOptions["output"];
   } = {},
 ): Promise<TestEdge> {
   const directory = more.dataDirectory === undefined ? await tempDirectory() : undefined;
@@ -58,6 +63,7 @@ export async function testEdge(
       feedCredential: new Secret(CREDENTIAL),
       upstreams: LOOPBACK,
       logLevel: "silent",
+      accessLogEvery: 1,
       drainMs: 2_000,
       systemMaxConcurrency: 1_000,
       plainLane: process.env["EDGE_PLAIN_LANE"] !== "off",
@@ -71,6 +77,7 @@ export async function testEdge(
       },
     },
     logger,
+    { output },
   );
   const scrape = async (): Promise<string> =>
     (await fetch(`http://127.0.0.1:${edge.adminPort}/metrics`)).text();
@@ -88,6 +95,7 @@ export async function testEdge(
     ...edge,
     close,
     [Symbol.asyncDispose]: close,
+    scrape,
     metric: async (line) => {
       const found = (await scrape()).split("\n").find((candidate) => candidate.startsWith(`${line} `));
       return found === undefined ? 0 : Number(found.slice(line.length + 1));
