@@ -267,12 +267,16 @@ export interface ResponseHead {
   readonly hasDate: boolean;
 }
 
+/** Past about a thousand lines some clients drop the rest without a word (Node's do), and see another answer than we did. */
+const MAX_ANSWER_LINES = 1_000;
+
 /**
  * The lines of an upstream's answer that go on to the client. `undefined` where the answer is framed twice, which is not an
  * answer but an attack on whoever believes the other framing. `domains` is given where a function answers: it may neither set
  * cookies that reach beyond its own host nor clear them.
  */
 export function responseHeaders(raw: RawHeaders, domains: Domains | undefined): ResponseHead | undefined {
+  if (raw.length > MAX_ANSWER_LINES * 2) return undefined;
   const options = connectionOptionsOf(raw);
   const lines: string[] = [];
   let contentLength: string | undefined;
@@ -288,13 +292,12 @@ export function responseHeaders(raw: RawHeaders, domains: Domains | undefined): 
       if (chunked || value.toLowerCase() !== "chunked") return undefined;
       chunked = true;
     }
-    if (lower === "keep-alive")
-      keepAliveS = Number(/(?:^|[,\s])timeout=(\d{1,5})/i.exec(value)?.[1] ?? Number.NaN);
+    if (lower === "keep-alive") keepAliveS = idleTimeoutOf(value);
     if (lower === "date") hasDate = true;
     if (HOP_BY_HOP.has(lower) || lower === "x-request-id" || lower === "x-call-id") continue;
     if (lower === "content-length") {
       if (contentLength !== undefined || !/^\d{1,15}$/.test(value)) return undefined;
-      contentLength = value;
+      contentLength = String(Number(value));
       continue;
     }
     if (options.includes(lower)) continue;
@@ -304,6 +307,19 @@ export function responseHeaders(raw: RawHeaders, domains: Domains | undefined): 
   }
   if (chunked && contentLength !== undefined) return undefined;
   return { lines, contentLength, chunked, closes: options.includes("close"), keepAliveS, hasDate };
+}
+
+function idleTimeoutOf(keepAlive: string): number | undefined {
+  const seconds = /(?:^|[,\s])timeout=(\d{1,5})/i.exec(keepAlive)?.[1];
+  return seconds === undefined ? undefined : Number(seconds);
+}
+
+const MAX_REASON_CHARACTERS = 100;
+
+/** What an upstream says beside its status, where it is fit to be said on. */
+export function reasonPhrase(text: string | undefined): string {
+  if (text === undefined || text.length > MAX_REASON_CHARACTERS) return "";
+  return /^[\t\x20-\x7e]*$/.test(text) ? text : "";
 }
 
 function connectionOptionsOf(raw: RawHeaders): string[] {
@@ -349,14 +365,36 @@ function clearsCookies(value: string): boolean {
   return /cookies|\*/i.test(value);
 }
 
-/** Trailers that may follow a body: nothing that frames, routes or authenticates (RFC 9110 §6.5.1). */
+/** What a trailer may not say (RFC 9110 §6.5.1): how the answer is framed, typed, kept or led on, or who is who. */
+const NOT_IN_TRAILERS = new Set([
+  "age",
+  "authorization",
+  "cache-control",
+  "clear-site-data",
+  "content-encoding",
+  "content-range",
+  "content-security-policy",
+  "content-type",
+  "cookie",
+  "date",
+  "expires",
+  "location",
+  "pragma",
+  "retry-after",
+  "set-cookie",
+  "trailer",
+  "vary",
+  "www-authenticate",
+]);
+
+/** Trailers that may follow a body. */
 export function trailers(raw: RawHeaders): [string, string][] {
   const kept: [string, string][] = [];
   for (let i = 0; i < raw.length; i += 2) {
     const name = raw[i] ?? "";
     const lower = name.toLowerCase();
-    if (HOP_BY_HOP.has(lower) || ASSERTED.has(lower) || lower === "set-cookie" || lower === "trailer")
-      continue;
+    if (HOP_BY_HOP.has(lower) || ASSERTED.has(lower) || NOT_IN_TRAILERS.has(lower)) continue;
+    if (lower.startsWith(ASSERTED_PREFIX)) continue;
     kept.push([name, raw[i + 1] ?? ""]);
   }
   return kept;

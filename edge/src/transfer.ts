@@ -26,6 +26,8 @@ const GATEWAY_FAILURES = new Set([502, 503, 504]);
 const DRIP_BYTES_PER_S = 240;
 /** Who does not send for longer than this makes a pause, which the wait for the next piece bounds. */
 const LONGEST_DRIP_GAP_MS = 4_000;
+/** More interim answers (1xx) are no hints any more, but a way to keep the edge busy. */
+const MAX_INTERIM_ANSWERS = 100;
 const IDEMPOTENT = new Set(["GET", "HEAD", "OPTIONS", "PUT", "DELETE"]);
 
 /**
@@ -43,6 +45,7 @@ export abstract class Transfer implements Timed {
   /** Asked at present, and counted among its requests under way. */
   #replica: Replica | undefined;
   #retried = false;
+  #interimAnswers = 0;
   #settled = false;
   #checkedMs = performance.now();
   /** For how long the client has been sending its body, the longer part of pauses not counted. */
@@ -162,6 +165,12 @@ export abstract class Transfer implements Timed {
     this.#replica = replica;
     replica.inFlight += 1;
     this.attempt(replica);
+  }
+
+  /** The head of an interim answer, which is for this hop. */
+  protected interimAnswer(): void {
+    this.#interimAnswers += 1;
+    if (this.#interimAnswers > MAX_INTERIM_ANSWERS) this.broken();
   }
 
   /** The head of an answer that may go on to the client. */

@@ -1,7 +1,7 @@
 import type { Duplex } from "node:stream";
 import type { Dispatcher } from "undici";
 import type { Forwarding, Outcome } from "../forwarding.ts";
-import { responseHeaders, trailers } from "../headers.ts";
+import { reasonPhrase, responseHeaders, trailers } from "../headers.ts";
 import type { Refusal } from "../refusal.ts";
 import { type Progress, Transfer, type TransferParts } from "../transfer.ts";
 import type { Replica } from "../upstreams.ts";
@@ -45,8 +45,6 @@ class FullTransfer extends Transfer {
   readonly #body: RequestBody | undefined;
   #attempt: Attempt | undefined;
   #bodyBytesSeen = false;
-  /** The answer's status says that no body follows, whatever its Content-Length says of the one that would. */
-  #bodiless = false;
 
   constructor(
     exchange: FullExchange,
@@ -97,7 +95,15 @@ class FullTransfer extends Transfer {
   }
 
   protected cut(): void {
-    this.#exchange.response.destroy();
+    const { response } = this.#exchange;
+    const { socket } = response;
+    // A head that still waited for its first bytes goes out before: half an answer says more than none.
+    const waits = !this.#bodyBytesSeen && socket?.writableLength === 0;
+    if (!waits) response.destroy();
+    else {
+      response.flushHeaders();
+      socket.destroySoon();
+    }
   }
 
   protected get isClientsTurn(): boolean {
@@ -124,6 +130,12 @@ class FullTransfer extends Transfer {
     return this.#onUpgraded === undefined;
   }
 
+  interim(status: number): void {
+    // undici takes any number under 200 for an interim answer.
+    if (status < 100) this.broken();
+    else this.interimAnswer();
+  }
+
   /** The head of the answer. Whatever is wrong with it is found before a byte goes to the client. */
   answer(status: number, raw: readonly string[], statusText: string | undefined): void {
     const { domains, responseLines } = this.forwarding;
@@ -136,13 +148,17 @@ class FullTransfer extends Transfer {
     const lines = [...head.lines, ...responseLines];
     if (head.contentLength !== undefined && status !== 204) lines.push("Content-Length", head.contentLength);
     try {
-      response.writeHead(status, printable(statusText), lines);
+      response.writeHead(status, reasonPhrase(statusText), lines);
     } catch {
       this.broken();
       return;
     }
     this.answeredWith(status);
-    this.#bodiless = status === 204 || status === 304;
+    if (status === 204 || status === 304) {
+      // No body follows, whatever Content-Length says of the one that would; undici takes that for a broken answer.
+      this.end([]);
+      return;
+    }
     // What comes with the head in one packet leaves in one; a head that comes alone, as of an event stream, does not wait.
     process.nextTick(() => {
       if (!this.#bodyBytesSeen && !this.settled && !response.writableEnded) response.flushHeaders();
@@ -159,6 +175,7 @@ class FullTransfer extends Transfer {
   }
 
   end(rawTrailers: readonly string[]): void {
+    if (this.upstreamDone) return;
     const { response } = this.#exchange;
     this.upstreamDone = true;
     this.leaveReplica();
@@ -187,11 +204,10 @@ class FullTransfer extends Transfer {
   }
 
   failed(attempt: Attempt, error: Error): void {
-    if (attempt !== this.#attempt || this.settled) return;
+    if (attempt !== this.#attempt || this.settled || this.upstreamDone) return;
     if (error instanceof BodyTooLarge) this.bodyTooLarge();
     else if (error instanceof ClientGone) this.finish({ kind: "client-gone" });
     else if (codeOf(error) === "UND_ERR_INVALID_ARG") this.fail(NOT_FORWARDABLE);
-    else if (this.#bodiless && codeOf(error) === "UND_ERR_RES_CONTENT_LENGTH_MISMATCH") this.end([]);
     else this.attemptFailed(attempt);
   }
 
@@ -247,8 +263,9 @@ class Attempt implements Dispatcher.DispatchHandler {
     _headers: unknown,
     statusText?: string,
   ): void {
-    if (status < 200 || this.#aborted) return;
-    this.#transfer.answer(status, latin1(controller.rawHeaders), statusText);
+    if (this.#aborted) return;
+    if (status < 200) this.#transfer.interim(status);
+    else this.#transfer.answer(status, latin1(controller.rawHeaders), statusText);
   }
 
   onResponseData(_controller: Dispatcher.DispatchController, chunk: Buffer): void {
@@ -278,10 +295,6 @@ class Attempt implements Dispatcher.DispatchHandler {
 function latin1(raw: Dispatcher.DispatchController["rawHeaders"]): string[] {
   if (!Array.isArray(raw)) return [];
   return raw.map((part) => (typeof part === "string" ? part : part.toString("latin1")));
-}
-
-function printable(statusText: string | undefined): string {
-  return statusText !== undefined && /^[\t\x20-\x7e]*$/.test(statusText) ? statusText : "";
 }
 
 function codeOf(error: Error): string | undefined {

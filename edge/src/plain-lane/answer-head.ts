@@ -13,9 +13,6 @@ const HEAD = new RegExp(
   `^HTTP/1\\.([01]) ([1-5]\\d\\d)(?: ([\\t\\x20-\\x7e\\x80-\\xff]*))?\\r\\n(?:${TOKEN}+:[\\t\\x20-\\x7e\\x80-\\xff]*\\r\\n)*\\r\\n$`,
 );
 
-/** More is not an answer but an attack on whoever has to hold it. */
-const MAX_LINES = 1_000;
-
 /**
  * @param text one head as latin1, its empty line included
  * @returns `undefined` for what is not HTTP/1
@@ -23,12 +20,10 @@ const MAX_LINES = 1_000;
 export function parseAnswerHead(text: string): AnswerHead | undefined {
   const match = HEAD.exec(text);
   if (match === null) return undefined;
-  const rawHeaders = fieldLines(text, text.indexOf("\r\n") + 2);
-  if (rawHeaders.length > MAX_LINES * 2) return undefined;
   return {
     minorVersion: match[1] === "0" ? "0" : "1",
     status: Number(match[2]),
     reason: match[3] ?? "",
-    rawHeaders,
+    rawHeaders: fieldLines(text, text.indexOf("\r\n") + 2),
   };
 }

@@ -1,5 +1,5 @@
 import type { Forwarding, Outcome } from "../forwarding.ts";
-import { type ResponseHead, responseHeaders, trailers } from "../headers.ts";
+import { type ResponseHead, reasonPhrase, responseHeaders, trailers } from "../headers.ts";
 import { type Progress, Transfer, type TransferParts } from "../transfer.ts";
 import type { Replica } from "../upstreams.ts";
 import { type AnswerHead, parseAnswerHead } from "./answer-head.ts";
@@ -130,7 +130,8 @@ export class PlainTransfer extends Transfer implements Holder {
       from = end + HEAD_END.length;
       // An interim answer is for this hop; one to an upgrade that nobody asked for is none.
       if (head === undefined || head.status === 101) this.broken();
-      else if (head.status >= 200) this.#onHead(head, all.subarray(from));
+      else if (head.status < 200) this.interimAnswer();
+      else this.#onHead(head, all.subarray(from));
     }
   }
 
@@ -159,7 +160,7 @@ export class PlainTransfer extends Transfer implements Holder {
   }
 
   #answerText({ status, reason }: AnswerHead, read: ResponseHead, framing: Framing): string {
-    let text = this.#exchange.answerLine(status, reason);
+    let text = this.#exchange.answerLine(status, reasonPhrase(reason));
     const { lines } = read;
     for (let i = 0; i < lines.length; i += 2) text += `${lines[i]}: ${lines[i + 1]}\r\n`;
     const own = this.forwarding.responseLines;

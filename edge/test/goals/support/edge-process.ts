@@ -24,6 +24,17 @@ export interface EdgeProcess extends AsyncDisposable {
   /** Processor time since the start, user and system. */
   cpuSeconds(): Promise<number>;
   metrics(): Promise<string>;
+  /** The value of a metric, given its whole line but the number; 0 where there is no such line. */
+  metric(line: string): Promise<number>;
+  /** SIGTERM; resolves with the exit code. */
+  stop(): Promise<number | null>;
+}
+
+export interface StartOptions {
+  /** Its data directory; one of its own where there is none. */
+  readonly data?: string;
+  /** Sockets that listen already, for it to accept at. */
+  readonly descriptors?: readonly number[];
 }
 
 /** For owners under `fn.test`, the system host under `console.test`; ready with the feed's table. */
@@ -31,13 +42,13 @@ export async function startEdgeProcess(
   controlPlane: string,
   lane: Lane,
   environment: Readonly<Record<string, string>> = {},
+  { data, descriptors = [] }: StartOptions = {},
 ): Promise<EdgeProcess> {
   await using stack = new AsyncDisposableStack();
-  const data = stack.use(await tempDirectory());
   const child = spawn(process.execPath, [MAIN], {
     env: {
       EDGE_PORT: "0",
-      EDGE_DATA: data.path,
+      EDGE_DATA: data ?? stack.use(await tempDirectory()).path,
       EDGE_DRAIN_MS: "1000",
       EDGE_PLAIN_LANE: lane,
       FUNCTIONS_DOMAIN: "fn.test",
@@ -45,9 +56,10 @@ export async function startEdgeProcess(
       CONTROL_PLANE_URL: controlPlane,
       FEED_CREDENTIAL: CREDENTIAL,
       LOG_LEVEL: "error",
+      ...(descriptors.length === 0 ? {} : { LISTEN_FDS: String(descriptors.length) }),
       ...environment,
     },
-    stdio: ["ignore", "pipe", "pipe", "ipc"],
+    stdio: ["ignore", "pipe", "pipe", ...descriptors, "ipc"],
   });
   const exited = once(child, "exit");
   stack.defer(async () => {
@@ -87,6 +99,15 @@ export async function startEdgeProcess(
     peakBytes: () => status("VmHWM"),
     cpuSeconds: async () => Number(/^process_cpu_seconds_total (\S+)/m.exec(await metrics())?.[1]),
     metrics,
+    metric: async (line) => {
+      const found = (await metrics()).split("\n").find((candidate) => candidate.startsWith(`${line} `));
+      return found === undefined ? 0 : Number(found.slice(line.length + 1));
+    },
+    stop: async () => {
+      child.kill("SIGTERM");
+      const [code] = (await exited) as [number | null];
+      return code;
+    },
     [Symbol.asyncDispose]: () => owned.disposeAsync(),
   };
 }
