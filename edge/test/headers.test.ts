@@ -1,5 +1,12 @@
 import { describe, expect, test } from "vitest";
-import { type RequestHead, readHead, requestHeaders, responseHeaders, trailers } from "../src/headers.ts";
+import {
+  type RequestHead,
+  readHead,
+  reasonPhrase,
+  requestHeaders,
+  responseHeaders,
+  trailers,
+} from "../src/headers.ts";
 
 const domains = { functions: "fn.test", system: "console.test" };
 
@@ -160,6 +167,44 @@ describe("towards a client", () => {
     expect(responseHeaders(["Content-Length", "1", "Content-Length", "1"], domains)).toBeUndefined();
   });
 
+  test.each(["gzip, chunked", "chunked, chunked", "identity", "chunked;q=1", ""])(
+    "an answer in the coding `%s` is none",
+    (coding) => {
+      expect(responseHeaders(["Transfer-Encoding", coding], domains)).toBeUndefined();
+    },
+  );
+
+  test("an answer of more lines than every client reads is none", () => {
+    const lines = (count: number) => Array.from({ length: count }, () => ["X-A", "1"]).flat();
+    expect(responseHeaders(lines(1_000), domains)?.lines).toHaveLength(2_000);
+    expect(responseHeaders(lines(1_001), domains)).toBeUndefined();
+  });
+
+  test("a length is passed on in its one canonical form", () => {
+    expect(responseHeaders(["Content-Length", "007"], domains)?.contentLength).toBe("7");
+  });
+
+  test.each([
+    ["timeout=5", 5],
+    ["max=10, timeout=5", 5],
+    ["timeout=x", undefined],
+    ["yes", undefined],
+  ])("of Keep-Alive `%s` an idle connection lives %s seconds", (value, seconds) => {
+    expect(responseHeaders(["Keep-Alive", value], domains)?.keepAliveS).toBe(seconds);
+  });
+
+  test.each([
+    ["Not Found", "Not Found"],
+    ["", ""],
+    [undefined, ""],
+    ["a\r\nSet-Cookie: b=1", ""],
+    ["\u00e9", ""],
+    ["x".repeat(100), "x".repeat(100)],
+    ["x".repeat(101), ""],
+  ])("of the reason phrase %j what is fit to be said on is %j", (given, said) => {
+    expect(reasonPhrase(given)).toBe(said);
+  });
+
   test.each([
     ["a=1", true],
     ["a=1; Path=/; HttpOnly", true],
@@ -199,6 +244,15 @@ describe("towards a client", () => {
   });
 
   test("trailers that frame or set state are dropped", () => {
-    expect(trailers(["X-Sum", "1", "Content-Length", "1", "Set-Cookie", "a=1"])).toEqual([["X-Sum", "1"]]);
+    const dropped = [
+      "Content-Length",
+      "Set-Cookie",
+      "Content-Type",
+      "X-Forwarded-For",
+      "Location",
+      "X-Request-Id",
+    ];
+    const raw = ["X-Sum", "1", ...dropped.flatMap((name) => [name, "1"]), "Content-Digest", "1"];
+    expect(trailers(raw).map(([name]) => name)).toEqual(["X-Sum", "Content-Digest"]);
   });
 });
