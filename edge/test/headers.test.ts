@@ -15,6 +15,8 @@ function forwarded(
 ): Map<string, string[]> {
   const raw = ["Host", "alice.fn.test", ...lines];
   const exchange = {
+    method: "GET",
+    httpVersion: "1.1",
     rawHeaders: raw,
     head: head(raw),
     client: { address: "192.0.2.1", scheme: "http" },

@@ -1,5 +1,7 @@
-import { answerHeader, type RawAnswer } from "./answers.ts";
+import { answerHeader, type RawAnswer, readAnswers } from "./answers.ts";
+import type { Heard } from "./conversation.ts";
 import { HOST } from "./framing-corpus.ts";
+import { readStream } from "./llhttp-oracle.ts";
 import { type Execution, headerOf } from "./recording-upstream.ts";
 
 /** What became of a probe and of the request that follows it on its connection. */
@@ -21,15 +23,13 @@ export interface Probe {
   readonly name: string;
   /** Latin1. */
   readonly bytes: string;
-  /** Nothing is sent behind it. */
-  readonly alone: boolean;
   /** What is wrong; `undefined` where nothing is. MAY probes are counted and not scored. */
   readonly check: (outcome: Outcome) => string | undefined;
 }
 
 type Check = Probe["check"];
 
-/** Sent behind every probe that is not alone, and answered where the probe leaves the connection usable. */
+/** Sent behind every probe, and answered where the probe leaves the connection usable. */
 export const FOLLOW_UP = `GET /hello/follow HTTP/1.1\r\n${HOST}Connection: close\r\n\r\n`;
 
 /** RFC 9110 (semantics) and RFC 9112 (HTTP/1.1), as far as a gateway can be seen to keep them from outside. */
@@ -49,16 +49,30 @@ export function conformanceProbes(): Probe[] {
   ];
 }
 
+export function outcomeOf(said: Buffer, heard: Heard, executions: readonly Execution[]): Outcome {
+  const methods = readStream(said).requests.map(({ method }) => method);
+  const { answers, rest } = readAnswers(heard.received, methods);
+  const byNumber = new Map(executions.map((execution) => [String(execution.number), execution]));
+  const interim = heard.received.toString("latin1").matchAll(/^HTTP\/1\.1 (1\d\d) /gm);
+  return {
+    answers,
+    executions: answers.map((answer) => byNumber.get(answerHeader(answer, "x-execution") ?? "")),
+    interim: [...interim].map(([, status]) => Number(status)),
+    closed: heard.closed,
+    rest,
+  };
+}
+
 function must(name: string, bytes: string, check: Check): Probe {
-  return { level: "MUST", name, bytes, check, alone: false };
+  return { level: "MUST", name, bytes, check };
 }
 
 function should(name: string, bytes: string, check: Check): Probe {
-  return { level: "SHOULD", name, bytes, check, alone: false };
+  return { level: "SHOULD", name, bytes, check };
 }
 
 function may(name: string, bytes: string, check: Check): Probe {
-  return { level: "MAY", name, bytes, check, alone: false };
+  return { level: "MAY", name, bytes, check };
 }
 
 /** Nothing forwarded, one answer with this status, and the connection closed behind it. */

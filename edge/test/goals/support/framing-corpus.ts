@@ -5,6 +5,8 @@ export interface FramingItem {
   /** Items of one kind cost about the same. */
   readonly kind: string;
   readonly bytes: string;
+  /** Rightly left without an answer: it announces more than ever comes. */
+  readonly waits?: true;
 }
 
 export const HOST = "Host: alice.fn.test\r\n";
@@ -181,7 +183,6 @@ export function knownDisagreements(): FramingItem[] {
     "no chunk size": chunked(`\r\n0123456789\r\n${LAST_CHUNK}`),
     "an empty chunk size as the last": chunked("a\r\n0123456789\r\n\r\n\r\n"),
     "a chunk size of 2^64 + 10": chunked(`1000000000000000a\r\n0123456789\r\n${LAST_CHUNK}`),
-    "a chunk size of 2^32 + 10 in a short body": chunked(`10000000a\r\n0123456789\r\n${LAST_CHUNK}`),
     "a chunk size of 40 digits": chunked(`${"0".repeat(39)}a\r\n0123456789\r\n${LAST_CHUNK}`),
     "a chunk line ended by a line feed": chunked(`a\n0123456789\r\n${LAST_CHUNK}`),
     "a chunk line ended by a carriage return": chunked(`a\r0123456789\r\n${LAST_CHUNK}`),
@@ -258,7 +259,16 @@ export function knownDisagreements(): FramingItem[] {
     "good requests before a bad one": `${`POST /hello/garden HTTP/1.1\r\n${HOST}Content-Length: 1\r\n\r\nx`.repeat(3)}\0\r\n\r\n`,
     "a good request that closes before a bad one": `GET /hello/garden HTTP/1.1\r\n${HOST}Connection: close\r\n\r\n\0\r\n\r\n`,
   };
-  return Object.entries(items).map(([name, bytes]) => ({ name, kind: "known disagreements", bytes }));
+  const kind = "known disagreements";
+  return [
+    ...Object.entries(items).map(([name, bytes]) => ({ name, kind, bytes })),
+    {
+      name: "a chunk size of 2^32 + 10 before ten bytes",
+      kind,
+      bytes: chunked(`10000000a\r\n0123456789\r\n${LAST_CHUNK}`),
+      waits: true,
+    },
+  ];
 }
 
 /** One example or more of each class of bytes that llhttp's own tests hold invalid or special. */

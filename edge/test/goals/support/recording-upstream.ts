@@ -14,7 +14,7 @@ export interface Execution {
 }
 
 /**
- * A function that reads as carelessly as functions do, answers each request with the number of its execution, and keeps what
+ * A function that reads as carelessly as functions do, answers each request with the number of its execution and the target it was asked for, and keeps what
  * it was sent: what a request became is looked up here by the number in its answer.
  */
 export class RecordingUpstream implements AsyncDisposable {
@@ -101,7 +101,7 @@ export class RecordingUpstream implements AsyncDisposable {
     if (known === undefined) this.#byClient.set(client, [execution]);
     else known.push(execution);
     const text = String(number);
-    return `HTTP/1.1 200 OK\r\nContent-Length: ${text.length}\r\nX-Execution: ${text}\r\n\r\n${method === "HEAD" ? "" : text}`;
+    return `HTTP/1.1 200 OK\r\nContent-Length: ${text.length}\r\nX-Execution: ${text}\r\nX-Target: ${target}\r\n\r\n${method === "HEAD" ? "" : text}`;
   }
 }
 

@@ -76,6 +76,8 @@ function problemsOfExecution(
   if (!execution.body.equals(request.body)) {
     problems.push(`a body of ${execution.body.length} bytes for one of ${request.body.length}`);
   }
+  const hosts = valuesOf(execution.headers, "host").join();
+  if (hosts !== valuesOf(request.headers, "host").join()) problems.push(`host ${hosts}`);
   const seen = JSON.stringify(clientsOwn(execution.headers));
   const said = JSON.stringify(expected.headers);
   if (seen !== said) problems.push(`headers ${seen} for ${said}`);
@@ -98,14 +100,9 @@ function asForwarded({ method, version, target, headers }: ReadRequest): {
   target: string;
   headers: string[];
 } {
-  const hosts: string[] = [];
-  const named = new Set<string>();
-  for (let i = 0; i < headers.length; i += 2) {
-    const name = (headers[i] ?? "").toLowerCase();
-    const value = headers[i + 1] ?? "";
-    if (name === "host") hosts.push(value);
-    if (name === "connection") for (const option of value.split(",")) named.add(option.trim().toLowerCase());
-  }
+  const hosts = valuesOf(headers, "host");
+  const options = valuesOf(headers, "connection").flatMap((value) => value.split(","));
+  const named = new Set(options.map((option) => option.trim().toLowerCase()));
   const decision = decide({ method, version, host: hosts.length === 1 ? hosts[0] : undefined, target });
   const own = clientsOwn(headers).filter(
     (line) => !named.has(line.slice(0, line.indexOf(":")).toLowerCase()),
@@ -120,4 +117,8 @@ function clientsOwn(headers: readonly string[]): string[] {
     if (!HOP.test(name) && !ASSERTED.test(name)) lines.push(`${headers[i]}:${headers[i + 1]}`);
   }
   return lines;
+}
+
+function valuesOf(headers: readonly string[], name: string): string[] {
+  return headers.filter((_, i) => i % 2 === 1 && headers[i - 1]?.toLowerCase() === name);
 }
