@@ -50,7 +50,12 @@ interface BrokenClientError extends NodeJS.ErrnoException {
  * was anybody to answer.
  */
 export function respondToBrokenClient(socket: Duplex, error: BrokenClientError): boolean {
-  if (!socket.writable || error.code === "ECONNRESET" || hasAnswerUnderWay(socket)) {
+  const answer = answerUnderWay(socket);
+  if (answer !== undefined) {
+    breakOff(answer, socket, error);
+    return false;
+  }
+  if (!socket.writable || error.code === "ECONNRESET") {
     socket.destroy();
     return false;
   }
@@ -64,10 +69,16 @@ export function respondToBrokenClient(socket: Duplex, error: BrokenClientError):
   return true;
 }
 
-/** A second answer into the middle of a first would be read as part of it. */
-function hasAnswerUnderWay(socket: Duplex): boolean {
+/** A second answer into the middle of this would be read as part of it. */
+function answerUnderWay(socket: Duplex): ServerResponse | undefined {
   const current = (socket as { _httpMessage?: unknown })._httpMessage;
-  return current instanceof ServerResponse && current.headersSent;
+  return current instanceof ServerResponse && current.headersSent ? current : undefined;
+}
+
+/** The request under an answer broke off. An answer that is whole and waited for the rest of it ends; any other is cut. */
+function breakOff(answer: ServerResponse, socket: Duplex, error: Error): void {
+  if (answer.req.listenerCount("error") > 0) answer.req.emit("error", error);
+  if (!answer.writableEnded) socket.destroy();
 }
 
 function brokenClientStatus(error: BrokenClientError): { status: string; message: string } {
