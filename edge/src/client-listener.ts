@@ -34,7 +34,8 @@ export class ClientListener {
       if (!(exchange instanceof FullExchange)) continue;
       // A tunnel has no end to wait for.
       if (exchange.upgraded) exchange.request.socket.destroy();
-      else exchange.response.shouldKeepAlive = false;
+      // What an answer that has begun has promised is kept.
+      else if (!exchange.response.headersSent) exchange.response.shouldKeepAlive = false;
     }
     await leaveTaking.within(drainMs);
     // Ends its watch over late heads.

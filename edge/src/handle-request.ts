@@ -10,7 +10,7 @@ import { dashboardAt, notFound, ownerIndex, unknownHost } from "./not-found.ts";
 import type { Recorder } from "./record.ts";
 import type { Refusal } from "./refusal.ts";
 import { FAULT, FUNCTION_BUSY, INTERNAL, NO_REPLICA, NOT_READY, SYSTEM_BUSY } from "./refusal-texts.ts";
-import { respondError } from "./respond-error.ts";
+import { ALLOWED_METHODS, respondError } from "./respond-error.ts";
 import type { RouteTable } from "./route-table.ts";
 import { findTarget, isInternalPath, type Target } from "./target.ts";
 
@@ -66,6 +66,8 @@ function serve(exchange: Exchange, parts: RequestParts): Step | Promise<Step> {
   exchange.requestId = head.requestId ?? exchange.requestId;
   const target = findTarget({ method, target: rawTarget, httpVersion, host: head.host }, parts.domains);
   exchange.target = target;
+  if (method === "OPTIONS" && head.maxForwards === 0 && target.kind !== "refused")
+    return answerOptions(exchange);
   switch (target.kind) {
     case "refused":
       return target.refusal;
@@ -146,6 +148,12 @@ function serveSystem(
 
 function redirect(exchange: Exchange, location: string): undefined {
   exchange.respond({ status: 307, lines: ["Location", location], body: NOTHING, close: false });
+  return undefined;
+}
+
+/** RFC 9110 §7.6.2: it is to go no further, so we answer for whoever it was meant for. */
+function answerOptions(exchange: Exchange): undefined {
+  exchange.respond({ status: 200, lines: ["Allow", ALLOWED_METHODS], body: NOTHING, close: false });
   return undefined;
 }
 

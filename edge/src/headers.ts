@@ -18,6 +18,8 @@ export interface RequestHead {
   readonly asksUpgrade: boolean;
   /** An `Expect` stands in it, whatever it expects. */
   readonly expects: boolean;
+  /** How many more may pass it on; said of OPTIONS and TRACE, and ignored elsewhere. */
+  readonly maxForwards: number | undefined;
   /** Names that `Connection` declares to be for this hop only, lower case. */
   readonly connectionOptions: readonly string[];
   readonly authorization: string | undefined;
@@ -30,6 +32,8 @@ export interface RequestHead {
 }
 
 export const MAX_HEADER_LINES = 100;
+/** How we call ourselves in `Via`. */
+const PSEUDONYM = "openfaas-cloud";
 
 /** What a field is to us; all that is `end-to-end` passes as it came. */
 export type FieldKind =
@@ -39,6 +43,7 @@ export type FieldKind =
   | "connection"
   | "upgrade"
   | "expect"
+  | "max-forwards"
   | "authorization"
   | "cookie"
   | "accept"
@@ -67,6 +72,7 @@ const KINDS: ReadonlyMap<string, FieldKind> = spelled({
   connection: "connection",
   upgrade: "upgrade",
   expect: "expect",
+  "max-forwards": "max-forwards",
   authorization: "authorization",
   cookie: "cookie",
   accept: "accept",
@@ -134,6 +140,7 @@ export class HeadReader implements RequestHead {
   chunked = false;
   asksUpgrade = false;
   expects = false;
+  maxForwards: number | undefined;
   connectionOptions: readonly string[] = NONE;
   authorization: string | undefined;
   cookies: readonly string[] = NONE;
@@ -164,7 +171,7 @@ export class HeadReader implements RequestHead {
         this.contentLength = Number(value);
         break;
       case "transfer-encoding":
-        if (this.chunked || value !== "chunked" || this.#httpVersion !== "1.1") {
+        if (this.chunked || value.toLowerCase() !== "chunked" || this.#httpVersion !== "1.1") {
           return malformed("framing-invalid", "Transfer-Encoding must be chunked, once, and on HTTP/1.1.");
         }
         this.chunked = true;
@@ -177,6 +184,9 @@ export class HeadReader implements RequestHead {
         break;
       case "expect":
         this.expects = true;
+        break;
+      case "max-forwards":
+        if (/^\d{1,9}$/.test(value)) this.maxForwards = Number(value);
         break;
       case "authorization":
         // Who takes the first of two would use another one than was decided by.
@@ -238,7 +248,10 @@ function optionsOf(connection: string): string[] {
 export type CredentialsRule = "keep" | "remove-platforms" | "remove-platforms-and-authorization";
 
 /** What of an exchange goes into the head that an upstream is sent. */
-export type Forwarded = Pick<Exchange, "rawHeaders" | "head" | "client" | "requestId">;
+export type Forwarded = Pick<
+  Exchange,
+  "method" | "httpVersion" | "rawHeaders" | "head" | "client" | "requestId"
+>;
 
 /** The lines an upstream is sent, all but the ones of framing and connection, which the HTTP client writes. */
 export function requestHeaders(exchange: Forwarded, credentials: CredentialsRule): string[] {
@@ -253,8 +266,15 @@ export function requestHeaders(exchange: Forwarded, credentials: CredentialsRule
   // After the loop, so that nothing a client says can take these away.
   lines.push(...credentialLines(head, credentials));
   if (head.contentLength !== undefined) lines.push("content-length", String(head.contentLength));
-  lines.push(...originLines(exchange.client, head.host ?? ""), ...callLines(exchange));
+  if (head.maxForwards !== undefined)
+    lines.push("Max-Forwards", forwardsLeft(exchange.method, head.maxForwards));
+  lines.push(...originLines(exchange.client, head.host ?? "", exchange.httpVersion), ...callLines(exchange));
   return lines;
+}
+
+/** RFC 9110 §7.6.2; who is asked for nothing but OPTIONS and TRACE leaves it as it is. */
+function forwardsLeft(method: string, maxForwards: number): string {
+  return String(method === "OPTIONS" ? maxForwards - 1 : maxForwards);
 }
 
 /** Whether a request's field of this kind goes on as it came. */
@@ -291,8 +311,11 @@ export function credentialLines(head: RequestHead, rule: CredentialsRule): reado
   return lines;
 }
 
-/** What we tell an upstream about who asks, and whom; the same for every request of a connection to one host. */
-export function originLines({ address, scheme }: Client, host: string): string[] {
+/**
+ * What we tell an upstream about who asks, whom, and by what way; the same for every request of a connection to one host. Our
+ * `Via` stands behind those of whoever passed it on before (RFC 9110 §7.6.3).
+ */
+export function originLines({ address, scheme }: Client, host: string, httpVersion: string): string[] {
   return [
     "Host",
     host,
@@ -306,6 +329,8 @@ export function originLines({ address, scheme }: Client, host: string): string[]
     `for=${forwardedNode(address)};host="${host}";proto=${scheme}`,
     "X-Real-IP",
     address,
+    "Via",
+    `${httpVersion} ${PSEUDONYM}`,
   ];
 }
 

@@ -6,6 +6,9 @@ import type { Link, Refusal } from "./refusal.ts";
 /** How long a client that is refused may go on sending, so that it gets to read why. */
 export const LINGER_MS = 1_000;
 
+/** What a function may be asked by; which of them it answers is its own business. */
+export const ALLOWED_METHODS = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
+
 /** The only writer of error answers. JSON, or a page for a browser; the request's id in both, so that it can be found. */
 export function respondError(exchange: Exchange, refusal: Refusal): void {
   exchange.reason ??= refusal.code;
@@ -33,38 +36,57 @@ function errorLines(refusal: Refusal, requestId: string, page: boolean): string[
   if (page) lines.push("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'");
   if (refusal.retryAfterS !== undefined) lines.push("Retry-After", String(refusal.retryAfterS));
   if (refusal.status === 401) lines.push("WWW-Authenticate", 'Bearer realm="openfaas-cloud"');
-  if (refusal.status === 405) lines.push("Allow", "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
+  if (refusal.status === 405) lines.push("Allow", ALLOWED_METHODS);
   return lines;
+}
+
+/** As node:http tells it; `rawPacket` is what came last. */
+interface BrokenClientError extends NodeJS.ErrnoException {
+  readonly rawPacket?: Buffer;
 }
 
 /**
  * For what never became a request: the parser gave up, or the client did not finish its head in time. Tells whether there
  * was anybody to answer.
  */
-export function respondToBrokenClient(socket: Duplex, error: NodeJS.ErrnoException): boolean {
-  if (!socket.writable || error.code === "ECONNRESET" || hasAnswerUnderWay(socket)) {
+export function respondToBrokenClient(socket: Duplex, error: BrokenClientError): boolean {
+  const answer = answerUnderWay(socket);
+  if (answer !== undefined) {
+    breakOff(answer, socket, error);
+    return false;
+  }
+  if (!socket.writable || error.code === "ECONNRESET") {
     socket.destroy();
     return false;
   }
-  const { status, message } = brokenClientStatus(error.code);
+  const { status, message } = brokenClientStatus(error);
   const body = JSON.stringify({ error: { code: "request-invalid", message } });
   socket.end(
     `HTTP/1.1 ${status}\r\nContent-Type: application/json; charset=utf-8\r\nContent-Length: ${Buffer.byteLength(body)}\r\n` +
-      `Connection: close\r\n\r\n${body}`,
+      `Date: ${new Date().toUTCString()}\r\nConnection: close\r\n\r\n${body}`,
   );
   setTimeout(() => socket.destroy(), LINGER_MS).unref();
   return true;
 }
 
-/** A second answer into the middle of a first would be read as part of it. */
-function hasAnswerUnderWay(socket: Duplex): boolean {
+/** A second answer into the middle of this would be read as part of it. */
+function answerUnderWay(socket: Duplex): ServerResponse | undefined {
   const current = (socket as { _httpMessage?: unknown })._httpMessage;
-  return current instanceof ServerResponse && current.headersSent;
+  return current instanceof ServerResponse && current.headersSent ? current : undefined;
 }
 
-function brokenClientStatus(code: string | undefined): { status: string; message: string } {
-  switch (code) {
+/** The request under an answer broke off. An answer that is whole and waited for the rest of it ends; any other is cut. */
+function breakOff(answer: ServerResponse, socket: Duplex, error: Error): void {
+  if (answer.req.listenerCount("error") > 0) answer.req.emit("error", error);
+  if (!answer.writableEnded) socket.destroy();
+}
+
+function brokenClientStatus(error: BrokenClientError): { status: string; message: string } {
+  switch (error.code) {
     case "HPE_HEADER_OVERFLOW":
+      if (isStillInTarget(error.rawPacket)) {
+        return { status: "414 URI Too Long", message: "The request target is longer than 8 KiB." };
+      }
       return {
         status: "431 Request Header Fields Too Large",
         message: "The request's head is larger than 16 KiB.",
@@ -79,6 +101,11 @@ function brokenClientStatus(code: string | undefined): { status: string; message
     default:
       return { status: "400 Bad Request", message: "The request is not valid HTTP/1.1." };
   }
+}
+
+/** Whether a packet of a head that is too large begins with a start line, and has not come to its end. */
+function isStillInTarget(packet: Buffer | undefined): boolean {
+  return packet !== undefined && /^[A-Z]{3,10} [^ \r\n]{8192,}/.test(packet.toString("latin1"));
 }
 
 function json(refusal: Refusal, requestId: string): string {

@@ -1,5 +1,6 @@
 import { describe, expect, test } from "vitest";
 import {
+  AnswerReader,
   type RequestHead,
   readHead,
   reasonPhrase,
@@ -22,6 +23,8 @@ function forwarded(
 ): Map<string, string[]> {
   const raw = ["Host", "alice.fn.test", ...lines];
   const exchange = {
+    method: "GET",
+    httpVersion: "1.1",
     rawHeaders: raw,
     head: head(raw),
     client: { address: "192.0.2.1", scheme: "http" },
@@ -190,7 +193,9 @@ describe("towards a client", () => {
     ["timeout=x", undefined],
     ["yes", undefined],
   ])("of Keep-Alive `%s` an idle connection lives %s seconds", (value, seconds) => {
-    expect(responseHeaders(["Keep-Alive", value], domains)?.keepAliveS).toBe(seconds);
+    const reader = new AnswerReader(domains);
+    reader.read("keep-alive", value);
+    expect(reader.keepAliveS).toBe(seconds);
   });
 
   test.each([

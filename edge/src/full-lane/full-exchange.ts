@@ -68,6 +68,8 @@ export class FullExchange extends Exchange {
     // Node calls a request without a body complete only after it has told us of it.
     const whole = request.complete || this.head?.hasBody === false;
     const last = close || !whole;
+    // Said to the server as well, so that it serves nothing that may stand behind this request.
+    if (last) response.shouldKeepAlive = false;
     const framing = ["Content-Length", String(body.length), ...(last ? ["Connection", "close"] : [])];
     response.writeHead(status, [...lines, ...framing]);
     if (this.method !== "HEAD") this.bytesSent += body.length;

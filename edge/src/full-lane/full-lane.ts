@@ -9,6 +9,7 @@ import type { TransferParts } from "../transfer.ts";
 import { EarlyBytes } from "./early-bytes.ts";
 import { type Arrival, FullExchange, type FullExchangeParts } from "./full-exchange.ts";
 import type { Tunnels } from "./tunnels.ts";
+import { Turns } from "./turns.ts";
 import { isWebSocketUpgrade, responseOn } from "./upgrade.ts";
 
 const KEEP_ALIVE_IDLE_MS = 60_000;
@@ -60,7 +61,7 @@ export class FullLane {
     this.#serveConnection(socket);
   }
 
-  #begin(arrival: Arrival): void {
+  #begin(arrival: Arrival): ServerResponse {
     const { clients } = this.#parts;
     const { request, response } = arrival;
     const client = clients.clientOf(request.socket);
@@ -74,6 +75,7 @@ export class FullLane {
       clients.over(exchange);
     });
     handleRequest(exchange, this.#parts);
+    return response;
   }
 
   #createServer(): Server {
@@ -91,23 +93,27 @@ export class FullLane {
       noDelay: true,
       shouldUpgradeCallback: isWebSocketUpgrade,
     });
+    const turns = new Turns();
     const begin = (request: IncomingMessage, response: ServerResponse): void =>
-      this.#begin({ request, response });
+      turns.take(request, () => this.#begin({ request, response }));
     server.on("request", begin);
     server.on("checkExpectation", begin);
     server.on("checkContinue", (request, response) =>
-      this.#begin({ request, response, expectsContinue: true }),
+      turns.take(request, () => this.#begin({ request, response, expectsContinue: true })),
     );
     server.on("upgrade", (request, socket: Duplex, head) => {
       socket.on("error", ignore);
-      this.#begin({ request, response: responseOn(socket, request), early: new EarlyBytes(socket, head) });
+      const early = new EarlyBytes(socket, head);
+      turns.take(request, () => this.#begin({ request, response: responseOn(socket, request), early }));
     });
     server.on("connect", (request, socket: Duplex) => {
       socket.on("error", ignore);
-      this.#begin({ request, response: responseOn(socket, request) });
+      turns.take(request, () => this.#begin({ request, response: responseOn(socket, request) }));
     });
     server.on("clientError", (error, socket) => {
-      if (respondToBrokenClient(socket, error)) this.#parts.metrics.refused["request-invalid"] += 1;
+      turns.refuse(socket, () => {
+        if (respondToBrokenClient(socket, error)) this.#parts.metrics.refused["request-invalid"] += 1;
+      });
     });
     return server;
   }

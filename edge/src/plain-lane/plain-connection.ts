@@ -106,7 +106,7 @@ export class PlainConnection {
   /** What upstreams are told of who asks. Made once for each host, which is nearly always one. */
   originText(host: string): string {
     if (this.#originHost !== host) {
-      const lines = originLines(this.#client, host);
+      const lines = originLines(this.#client, host, "1.1");
       let text = "";
       for (let i = 0; i < lines.length; i += 2) text += `${lines[i]}: ${lines[i + 1]}\r\n`;
       this.#originHost = host;
@@ -273,7 +273,7 @@ export class PlainConnection {
     const body = `${JSON.stringify({ error: { code: HEAD_LATE.code, message: HEAD_LATE.message } })}\n`;
     this.writeText(
       `HTTP/1.1 408 Request Timeout\r\nContent-Type: application/json; charset=utf-8\r\n` +
-        `Content-Length: ${Buffer.byteLength(body)}\r\nConnection: close\r\n\r\n${body}`,
+        `Content-Length: ${Buffer.byteLength(body)}\r\nDate: ${this.#parts.date.now()}\r\nConnection: close\r\n\r\n${body}`,
     );
     // All that it sent was read, so that this resets nothing; a client that drips on has had its time.
     this.#socket.destroySoon();

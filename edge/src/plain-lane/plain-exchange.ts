@@ -74,7 +74,7 @@ export class PlainExchange extends Exchange {
     if (close || connection.bodyLeft > 0) connection.endAfterAnswer();
     let text = this.answerLine(status, REASONS[status] ?? "");
     for (let i = 0; i < lines.length; i += 2) text += `${lines[i]}: ${lines[i + 1]}\r\n`;
-    text += `Content-Length: ${body.length}\r\n\r\n`;
+    text += `Date: ${this.#parts.date.now()}\r\nContent-Length: ${body.length}\r\n\r\n`;
     if (this.method !== "HEAD") {
       text += body.toString("latin1");
       this.bytesSent += body.length;

@@ -70,5 +70,6 @@ export function rawHeadersOf({ text }: PlainRequest): string[] {
 
 function isPlain(head: RequestHead): boolean {
   if (head.host === undefined || head.chunked || head.asksUpgrade || head.expects) return false;
+  if (head.maxForwards !== undefined) return false;
   return head.connectionOptions.every((option) => option === "close" || option === "keep-alive");
 }

@@ -1,0 +1,81 @@
+import type { IncomingMessage, ServerResponse } from "node:http";
+import type { Socket } from "node:net";
+import type { Duplex } from "node:stream";
+
+/** How many requests a client may send ahead of their answers. Who sends more is served these, and its connection closed. */
+const MAX_AHEAD = 100;
+
+/** Serves one request, and gives the response that tells when it is over; none where it has ended the connection. */
+type Serve = () => ServerResponse | undefined;
+
+/** Where one connection is: one request is being served, and others came behind it. */
+interface Line {
+  readonly waiting: Serve[];
+  /** The request that was read last: what breaks now breaks in its body, or behind it. */
+  newest: IncomingMessage;
+  /** Nothing that is read from here on is served, and the connection ends with what is. */
+  closed: boolean;
+}
+
+/**
+ * Requests of one connection are served one after the other. The parser reads on while one is under way; what it finds waits
+ * here, since an earlier answer may end the connection, and then nothing behind it may be executed (RFC 9112 §9.6). The same
+ * holds for a request that asks for a tunnel, which needs the connection for itself, and for bytes that are no request, whose
+ * refusal must not stand in the place of an earlier answer.
+ */
+export class Turns {
+  readonly #lines = new WeakMap<Duplex, Line>();
+
+  take(request: IncomingMessage, serve: Serve): void {
+    const { socket } = request;
+    const line = this.#lines.get(socket);
+    if (line === undefined) {
+      const fresh: Line = { waiting: [], newest: request, closed: false };
+      this.#lines.set(socket, fresh);
+      this.#serve(socket, fresh, serve);
+    } else if (!line.closed) {
+      line.newest = request;
+      line.waiting.push(serve);
+      if (line.waiting.length < MAX_AHEAD) return;
+      line.closed = true;
+      socket.pause();
+    }
+  }
+
+  /** For what cannot be read as a request: `refuse` answers it when its turn comes, and ends the connection. */
+  refuse(socket: Duplex, refuse: () => void): void {
+    const line = this.#lines.get(socket);
+    if (line === undefined || socket.destroyed) {
+      refuse();
+      return;
+    }
+    if (line.closed) return;
+    if (!line.newest.complete) {
+      // It broke in the body of a request: of the one under way, or of the last that waits, which is not worth serving then.
+      if (line.waiting.pop() === undefined) {
+        refuse();
+        return;
+      }
+    }
+    line.closed = true;
+    line.waiting.push(() => {
+      refuse();
+      return undefined;
+    });
+  }
+
+  #serve(socket: Socket, line: Line, serve: Serve): void {
+    const response = serve();
+    response?.once("close", () => {
+      const goesOn = response.writableFinished && response.shouldKeepAlive;
+      const next = goesOn ? line.waiting.shift() : undefined;
+      if (next !== undefined) this.#serve(socket, line, next);
+      else if (goesOn && !line.closed) this.#lines.delete(socket);
+      else {
+        // Bytes may still come in until it is closed.
+        line.closed = true;
+        socket.destroySoon();
+      }
+    });
+  }
+}
