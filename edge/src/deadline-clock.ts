@@ -9,12 +9,19 @@ export interface Timed {
 export class DeadlineClock implements Disposable {
   readonly #watched = new Set<Timed>();
   readonly #timer: NodeJS.Timeout;
+  #nowMs = performance.now();
 
   constructor() {
     this.#timer = setInterval(() => {
       const nowMs = performance.now();
+      this.#nowMs = nowMs;
       for (const timed of this.#watched) timed.check(nowMs);
     }, TICK_MS).unref();
+  }
+
+  /** The time, as of the last tick: for what is not asked more precisely. */
+  get nowMs(): number {
+    return this.#nowMs;
   }
 
   watch(timed: Timed): void {

@@ -2,16 +2,17 @@ import { fstatSync, write, writeSync } from "node:fs";
 import { Socket } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
 
-/** What is worth a system call; where more has come by the time of one, it takes up to half a megabyte. */
-const BATCH_CHARACTERS = 32 * 1024;
-const MAX_BATCHES_AT_ONCE = 16;
+/** What is worth a system call and a thread's waking. */
+const PAGE_BYTES = 128 * 1024;
+/** UTF-8 has no more bytes for one character of a string. */
+const MAX_BYTES_A_CHARACTER = 3;
 /** How long a line may wait for others, and how soon a full disk is tried again. */
 const FLUSH_EVERY_MS = 500;
 const TRY_AGAIN_MS = 50;
 /** What waits while nobody reads: about half a second of the lines of a busy edge, a good reason to drop the rest. */
-const MAX_WAITING_CHARACTERS = 4 * 1024 * 1024;
+const MAX_WAITING_BYTES = 4 * 1024 * 1024;
 /** Of that for lines of which one more or less does not matter: they leave room for what the edge itself has to say. */
-const MAX_OFFERED_CHARACTERS = 3 * 1024 * 1024;
+const MAX_OFFERED_BYTES = 3 * 1024 * 1024;
 /** What is written to a pipe at once and is no longer does not mix with what other processes write (PIPE_BUF). */
 const UNMIXED_BYTES = 4_096;
 const NEWLINE = 0x0a;
@@ -23,16 +24,19 @@ export interface LineOutputOptions {
   readonly shared?: boolean;
 }
 
-interface Batch {
-  readonly text: string;
+interface Page {
+  readonly bytes: Buffer;
   readonly lines: number;
 }
+
+const NOTHING = Buffer.alloc(0);
 
 type OnWritten = (error: NodeJS.ErrnoException | null, bytesWritten: number) => void;
 type Write = (bytes: Buffer, onWritten: OnWritten) => void;
 
 /**
- * Lines to a file descriptor that stays open, in batches, by one asynchronous write at a time. Never waited for and never
+ * Lines to a file descriptor that stays open, in pages, by one asynchronous write at a time. A line becomes bytes at once: as
+ * strings, thousands of them would be carried along by the garbage collector until they are written. Never waited for and never
  * large: whoever reads too slowly, or whose disk is full, gets the older lines later and misses the newer ones, which are
  * counted. (pino's own destination has no bound that counts lines, ends the process when a write fails, and where the disk is
  * full never lets it end.)
@@ -41,12 +45,15 @@ export class LineOutput implements AsyncDisposable {
   readonly #descriptor: number;
   readonly #write: Write;
   readonly #timer: NodeJS.Timeout;
-  #text = "";
+  /** What is being filled, and how far. */
+  #page: Buffer | undefined;
+  #used = 0;
   #lines = 0;
-  #full: Batch[] = [];
+  #full: Page[] = [];
   /** Of what is being written, what is not written yet. */
   #rest: { bytes: Buffer; readonly lines: number } | undefined;
-  #waitingCharacters = 0;
+  /** Of full pages. */
+  #waitingBytes = 0;
   #writing = false;
   /** Nobody will ever read on. */
   #gone = false;
@@ -66,12 +73,12 @@ export class LineOutput implements AsyncDisposable {
 
   /** One line, with its newline. */
   write(line: string): void {
-    this.#take(line, MAX_WAITING_CHARACTERS);
+    this.#take(line, MAX_WAITING_BYTES);
   }
 
   /** As `write`, for lines that may be missed before others are. */
   offer(line: string): void {
-    this.#take(line, MAX_OFFERED_CHARACTERS);
+    this.#take(line, MAX_OFFERED_BYTES);
   }
 
   /** Writes what is left, if that can be done soon. */
@@ -89,26 +96,43 @@ export class LineOutput implements AsyncDisposable {
   }
 
   #take(line: string, maxWaiting: number): void {
-    if (this.#gone || this.#waitingCharacters + line.length > maxWaiting) {
+    if (this.#gone || this.#waitingBytes + this.#used + line.length > maxWaiting) {
       this.#droppedLines += 1;
       return;
     }
-    this.#waitingCharacters += line.length;
-    this.#text += line;
+    if (this.#used + line.length * MAX_BYTES_A_CHARACTER > PAGE_BYTES) this.#flush();
+    if (line.length * MAX_BYTES_A_CHARACTER > PAGE_BYTES) {
+      this.#enqueue({ bytes: Buffer.from(line), lines: 1 });
+      return;
+    }
+    this.#page ??= Buffer.allocUnsafeSlow(PAGE_BYTES);
+    this.#used += this.#page.write(line, this.#used);
     this.#lines += 1;
-    if (this.#text.length >= BATCH_CHARACTERS) this.#flush();
   }
 
   #flush(): void {
-    if (this.#lines > 0) this.#full.push({ text: this.#text, lines: this.#lines });
-    this.#text = "";
-    this.#lines = 0;
+    const page = this.#page;
+    if (page !== undefined && this.#lines > 0) {
+      const bytes = page.subarray(0, this.#used);
+      const lines = this.#lines;
+      this.#page = undefined;
+      this.#used = 0;
+      this.#lines = 0;
+      this.#enqueue({ bytes, lines });
+      return;
+    }
+    this.#writeNext();
+  }
+
+  #enqueue(page: Page): void {
+    this.#full.push(page);
+    this.#waitingBytes += page.bytes.length;
     this.#writeNext();
   }
 
   #writeNext(): void {
     if (this.#writing) return;
-    this.#rest ??= this.#takeBatches();
+    this.#rest ??= this.#takePage();
     if (this.#rest === undefined) {
       this.#whenIdle?.();
       return;
@@ -117,12 +141,11 @@ export class LineOutput implements AsyncDisposable {
     this.#write(this.#rest.bytes, this.#onWritten);
   }
 
-  #takeBatches(): { bytes: Buffer; readonly lines: number } | undefined {
-    const batches = this.#full.splice(0, MAX_BATCHES_AT_ONCE);
-    if (batches.length === 0) return undefined;
-    const text = batches.map((batch) => batch.text).join("");
-    this.#waitingCharacters -= text.length;
-    return { bytes: Buffer.from(text), lines: batches.reduce((sum, { lines }) => sum + lines, 0) };
+  #takePage(): { bytes: Buffer; readonly lines: number } | undefined {
+    const page = this.#full.shift();
+    if (page === undefined) return undefined;
+    this.#waitingBytes -= page.bytes.length;
+    return { ...page };
   }
 
   readonly #onWritten: OnWritten = (error, bytesWritten) => {
@@ -160,19 +183,23 @@ export class LineOutput implements AsyncDisposable {
     this.#gone = true;
     this.#droppedLines += this.#lines + (this.#rest?.lines ?? 0);
     for (const { lines } of this.#full) this.#droppedLines += lines;
-    this.#text = "";
+    this.#page = undefined;
+    this.#used = 0;
     this.#lines = 0;
     this.#full = [];
     this.#rest = undefined;
-    this.#waitingCharacters = 0;
+    this.#waitingBytes = 0;
     this.#whenIdle?.();
   }
 
   /** Where the process ends without disposing of this. What follows a write under way must not come before it. */
   readonly #onExit = (): void => {
     if (this.#writing || this.#gone) return;
-    const full = this.#full.map(({ text }) => text).join("");
-    const left = Buffer.concat([this.#rest?.bytes ?? Buffer.alloc(0), Buffer.from(full + this.#text)]);
+    const left = Buffer.concat([
+      this.#rest?.bytes ?? NOTHING,
+      ...this.#full.map(({ bytes }) => bytes),
+      this.#page?.subarray(0, this.#used) ?? NOTHING,
+    ]);
     try {
       writeSync(this.#descriptor, left);
     } catch {

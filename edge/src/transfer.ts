@@ -40,14 +40,14 @@ export abstract class Transfer implements Timed {
   readonly #exchange: Exchange;
   readonly #parts: TransferParts;
   /** When the attempt under way began. */
-  protected begunMs = performance.now();
+  protected begunMs: number;
   readonly #totalDeadlineMs: number;
   /** Asked at present, and counted among its requests under way. */
   #replica: Replica | undefined;
   #retried = false;
   #interimAnswers = 0;
   #settled = false;
-  #checkedMs = performance.now();
+  #checkedMs: number;
   /** For how long the client has been sending its body, the longer part of pauses not counted. */
   #sendingMs = 0;
   protected answerBegun = false;
@@ -60,6 +60,8 @@ export abstract class Transfer implements Timed {
     this.forwarding = forwarding;
     this.#parts = parts;
     this.destination = forwarding.destination;
+    this.begunMs = exchange.startedMs;
+    this.#checkedMs = exchange.startedMs;
     const { totalMs } = forwarding.destination;
     this.#totalDeadlineMs = totalMs === null ? Number.POSITIVE_INFINITY : exchange.startedMs + totalMs;
   }
@@ -150,7 +152,7 @@ export abstract class Transfer implements Timed {
   }
 
   #try(failed: Replica | undefined): void {
-    this.begunMs = performance.now();
+    if (failed !== undefined) this.begunMs = performance.now();
     const replica = pickReplica(this.destination.replicas(), failed);
     if (replica === undefined) {
       this.fail(this.destination.failures.absent);

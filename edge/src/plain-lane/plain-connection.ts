@@ -252,7 +252,7 @@ export class PlainConnection {
 
   #enter(state: State): void {
     this.#state = state;
-    this.#sinceMs = performance.now();
+    this.#sinceMs = this.#parts.clock.nowMs;
   }
 
   #handOver(bytes: Buffer, reason: HandOverReason): void {

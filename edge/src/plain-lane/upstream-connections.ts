@@ -159,7 +159,7 @@ export class UpstreamConnections implements Timed {
 
   /** A connection for this holder: an idle one, or one that is being made. */
   lease(holder: Holder): UpstreamConnection {
-    const nowMs = performance.now();
+    const { nowMs } = this.#clock;
     for (let idle = this.#idle.pop(); idle !== undefined; idle = this.#idle.pop()) {
       if (!idle.closed && idle.idleUntilMs > nowMs) {
         idle.lease(holder);
@@ -185,7 +185,7 @@ export class UpstreamConnections implements Timed {
       connection.destroy();
       return;
     }
-    connection.idleUntilMs = performance.now() + Math.min(allowedMs, LONGEST_IDLE_MS);
+    connection.idleUntilMs = this.#clock.nowMs + Math.min(allowedMs, LONGEST_IDLE_MS);
     this.#idle.push(connection);
   }
 
