@@ -23,7 +23,7 @@ import { PlainLane } from "./plain-lane/plain-lane.ts";
 import { RateGate } from "./rate-gate.ts";
 import { RouteFiles } from "./route-feed/file.ts";
 import { HttpRouteFeed } from "./route-feed/http.ts";
-import { Receiver, type Touched } from "./route-feed/route-feed.ts";
+import { Receiver, type RejectReason, type Touched } from "./route-feed/route-feed.ts";
 import type { RouteTable } from "./route-table.ts";
 import { UpstreamRule } from "./upstream-rule.ts";
 import { Replica, Upstreams } from "./upstreams.ts";
@@ -137,7 +137,10 @@ export async function startEdge(
     }),
   );
 
-  const stored = await files.load();
+  const countRejected = (reason: RejectReason): void => {
+    metrics.feedRejected[reason] += 1;
+  };
+  const stored = await files.load(countRejected);
   let feed: HttpRouteFeed | undefined;
   if (stored !== undefined) {
     receiver.restore(stored);
@@ -157,9 +160,7 @@ export async function startEdge(
       edgeId,
       receiver,
       logger,
-      onRejected: (reason) => {
-        metrics.feedRejected[reason] += 1;
-      },
+      onRejected: countRejected,
     }),
   );
 

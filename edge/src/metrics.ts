@@ -82,7 +82,7 @@ export class Metrics {
       gauge("ofc_edge_feed_connected", "1 while the route feed is open.", sources.feedConnected() ? 1 : 0),
       counters(
         "ofc_edge_feed_rejected_total",
-        "Route feed messages not adopted.",
+        "Route tables and changes not adopted, from the feed or from the disk.",
         samplesBy("reason", this.feedRejected),
       ),
       counters(

@@ -1,7 +1,7 @@
 import type { Route } from "@openfaas-cloud/shared/route.ts";
 import { digestOf } from "@openfaas-cloud/shared/route-digest.ts";
 import { describe, expect, test } from "vitest";
-import { parseStored, Receiver } from "../src/route-feed/route-feed.ts";
+import { judgeStored, Receiver } from "../src/route-feed/route-feed.ts";
 import { RouteTable } from "../src/route-table.ts";
 import { NO_KEYS, route, snapshotOf } from "./support/feed-server.ts";
 
@@ -174,8 +174,9 @@ const STORED =
   '"settings":{"keys":[],"revoked":[],"listOwners":false}}';
 
 test("a table stored before limits had a rate is as whole as one with rates", () => {
-  expect(parseStored(JSON.parse(STORED))?.size).toBe(2);
+  expect(judgeStored(JSON.parse(STORED))).toMatchObject({ size: 2 });
   const limited = route("alice/a", [], { limits: { rate: { perS: 0.5, burst: 3 } } });
-  const stored = parseStored(JSON.parse(JSON.stringify(snapshotOf([limited]))));
-  expect(stored?.find("alice", "a")?.limits.rate).toEqual({ perS: 0.5, burst: 3 });
+  const stored = judgeStored(JSON.parse(JSON.stringify(snapshotOf([limited]))));
+  if (!(stored instanceof RouteTable)) throw new Error(stored.reason);
+  expect(stored.find("alice", "a")?.limits.rate).toEqual({ perS: 0.5, burst: 3 });
 });

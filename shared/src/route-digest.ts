@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import type { Route, RouteSettings } from "./route.ts";
+import type { Route, RouteSettings, RouteSnapshot } from "./route.ts";
 
 const BYTES = 32;
 
@@ -33,6 +33,14 @@ export function digestOf(settings: RouteSettings, routes: Iterable<Route>): Rout
   digest.toggle(settings);
   for (const route of routes) digest.toggle(route);
   return digest;
+}
+
+/** What `headChecksum` of a snapshot with this head has to be. */
+export function headChecksumOf(
+  head: Pick<RouteSnapshot, "epoch" | "version" | "checksum" | "forced">,
+): string {
+  const { epoch, version, checksum, forced } = head;
+  return createHash("sha256").update(canonicalJson({ epoch, version, checksum, forced })).digest("hex");
 }
 
 function canonicalJson(value: unknown): string {

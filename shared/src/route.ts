@@ -101,6 +101,11 @@ export const RouteSnapshot = z.object({
   checksum,
   /** Set by an operator to let a table through that shrank or grew beyond the collapse rule. */
   forced: z.boolean(),
+  /**
+   * Digest of `epoch`, `version`, `checksum` and `forced`, as `route-digest.ts` computes it: an edge that took a wrong version
+   * for the right one would refuse all that come after as stale. Absent in what was made before there was one.
+   */
+  headChecksum: checksum.optional(),
   settings: RouteSettings,
   routes: z.array(Route).max(200_000),
 });

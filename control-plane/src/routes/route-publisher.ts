@@ -7,7 +7,7 @@ import type {
   RouteSettings,
   RouteSnapshot,
 } from "@openfaas-cloud/shared/route.ts";
-import { digestOf, type RouteDigest } from "@openfaas-cloud/shared/route-digest.ts";
+import { digestOf, headChecksumOf, type RouteDigest } from "@openfaas-cloud/shared/route-digest.ts";
 import { routePropagation } from "../metrics.ts";
 
 /** Versions are reserved on the disk this many at a time, so that publishing does not wait for the disk. */
@@ -183,12 +183,16 @@ export class RoutePublisher {
   }
 
   #snapshot(): RouteSnapshot {
-    return {
-      kind: "snapshot",
+    const head = {
       epoch: this.#versions.epoch,
       version: this.#version,
       checksum: this.#digest.hex(),
       forced: false,
+    };
+    return {
+      kind: "snapshot",
+      ...head,
+      headChecksum: headChecksumOf(head),
       settings: this.#settings,
       routes: [...this.routes],
     };

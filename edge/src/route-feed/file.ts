@@ -3,10 +3,11 @@ import { mkdir, open, readdir, readFile, rename, rm, stat } from "node:fs/promis
 import { join } from "node:path";
 import { setImmediate as yieldToLoop } from "node:timers/promises";
 import { errorMessage } from "@openfaas-cloud/shared/known-error.ts";
+import { headChecksumOf } from "@openfaas-cloud/shared/route-digest.ts";
 import type { Logger } from "../logger.ts";
-import type { RouteTable } from "../route-table.ts";
+import { RouteTable } from "../route-table.ts";
 import { LOOPBACK, UpstreamRule } from "../upstream-rule.ts";
-import { parseStored } from "./route-feed.ts";
+import { judgeStored, type RejectReason } from "./route-feed.ts";
 
 const GENERATIONS = 3;
 /** Between the end of one save and the start of the next. */
@@ -38,15 +39,23 @@ export class RouteFiles implements AsyncDisposable {
     this.#rule = rule;
   }
 
-  /** The newest generation that is whole; a bad one is passed over, since any good table is better than none. */
-  async load(): Promise<RouteTable | undefined> {
+  /**
+   * The newest generation that is whole; a bad one is passed over, since any good table is better than none.
+   *
+   * @param onRejected told why, of each that can be read and not be used
+   */
+  async load(onRejected: (reason: RejectReason) => void = () => undefined): Promise<RouteTable | undefined> {
     await mkdir(this.#directory, { recursive: true });
     await this.#removeAbandoned();
     const names = await this.#generations();
     for (const name of names.toReversed()) {
-      const table = await this.#read(name);
-      if (table !== undefined) return table;
-      this.#logger.error({ file: name }, "stored routes cannot be used, trying the generation before");
+      const read = await this.#read(name);
+      if (read instanceof RouteTable) return read;
+      if (read.reason !== undefined) onRejected(read.reason);
+      this.#logger.error(
+        { file: name, ...read },
+        "stored routes cannot be used, trying the generation before",
+      );
     }
     return undefined;
   }
@@ -116,14 +125,17 @@ export class RouteFiles implements AsyncDisposable {
     await directory.sync();
   }
 
-  async #read(name: string): Promise<RouteTable | undefined> {
+  async #read(name: string): Promise<RouteTable | Unusable> {
+    const path = join(this.#directory, name);
     try {
-      const path = join(this.#directory, name);
-      const table = parseStored(JSON.parse(await readFile(path, "utf8")), this.#rule);
-      if (table !== undefined) this.#storedAtMs = (await stat(path)).mtimeMs;
-      return table;
-    } catch {
-      return undefined;
+      const text = await readFile(path, "utf8");
+      const { mtimeMs } = await stat(path);
+      const judged = judgeStored(parseJson(text), this.#rule);
+      if (!(judged instanceof RouteTable)) return { reason: judged.reason };
+      this.#storedAtMs = mtimeMs;
+      return judged;
+    } catch (error) {
+      return { error: errorMessage(error) };
     }
   }
 
@@ -142,6 +154,20 @@ export class RouteFiles implements AsyncDisposable {
   }
 }
 
+/** Either what is in it, or what kept us from reading it. */
+type Unusable =
+  | { readonly reason: RejectReason; readonly error?: undefined }
+  | { readonly reason?: undefined; readonly error: string };
+
+/** `undefined` where it is not JSON: that is no snapshot either. */
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}
+
 function sequenceOf(name: string): number | undefined {
   const match = /^routes-(\d{12})\.json$/.exec(name);
   return match === null ? undefined : Number(match[1]);
@@ -150,7 +176,9 @@ function sequenceOf(name: string): number | undefined {
 /** A RouteSnapshot's text in pieces small enough to be made between two requests. */
 function* serialised(table: RouteTable): Iterable<string> {
   const { epoch, version, checksum, settings } = table;
-  const head = JSON.stringify({ kind: "snapshot", epoch, version, checksum, forced: false, settings });
+  const fields = { epoch, version, checksum, forced: false };
+  const headChecksum = headChecksumOf(fields);
+  const head = JSON.stringify({ kind: "snapshot", ...fields, headChecksum, settings });
   yield `${head.slice(0, -1)},"routes":[`;
   let batch: string[] = [];
   let separator = "";

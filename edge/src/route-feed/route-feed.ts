@@ -1,5 +1,6 @@
 import { setImmediate as yieldToLoop } from "node:timers/promises";
 import { FeedMessage, Route, type RouteChange, RouteSnapshot } from "@openfaas-cloud/shared/route.ts";
+import { headChecksumOf } from "@openfaas-cloud/shared/route-digest.ts";
 import { z } from "zod";
 import { RouteTable, RouteTableBuilder } from "../route-table.ts";
 import { LOOPBACK, UpstreamRule } from "../upstream-rule.ts";
@@ -147,6 +148,7 @@ async function judgeSnapshot(
   current: RouteTable | undefined,
   rule: UpstreamRule,
 ): Promise<Judgement> {
+  if (!hasOwnHead(snapshot)) return { kind: "rejected", reason: "checksum" };
   if (current !== undefined && snapshot.epoch === current.epoch && snapshot.version < current.version) {
     return { kind: "rejected", reason: "stale" };
   }
@@ -197,6 +199,11 @@ function judgeChange(change: RouteChange, current: RouteTable | undefined, rule:
   return { kind: "applied", table, touched: [...change.removals, ...change.upserts] };
 }
 
+/** Whether epoch and version are the ones that the snapshot was made with; its checksum is of what they are the epoch and version of. */
+function hasOwnHead(snapshot: Omit<RouteSnapshot, "routes">): boolean {
+  return snapshot.headChecksum === undefined || snapshot.headChecksum === headChecksumOf(snapshot);
+}
+
 /** Two routes of one name are one in the table, and make the checksum or the number not hold. */
 function isWhole(table: RouteTable, snapshot: { checksum: string; routes: readonly unknown[] }): boolean {
   return table.checksum === snapshot.checksum && table.size === snapshot.routes.length;
@@ -217,10 +224,14 @@ function isCollapse(before: number, after: number): boolean {
 }
 
 /** A stored snapshot, as strictly as one from the wire. */
-export function parseStored(value: unknown, rule = new UpstreamRule(LOOPBACK)): RouteTable | undefined {
+export function judgeStored(value: unknown, rule = new UpstreamRule(LOOPBACK)): RouteTable | Rejection {
   const parsed = RouteSnapshot.safeParse(value);
-  if (!parsed.success) return undefined;
-  if (parsed.data.routes.some((route) => findMisplaced(route, rule) !== undefined)) return undefined;
+  if (!parsed.success) return { kind: "rejected", reason: "schema" };
+  if (!hasOwnHead(parsed.data)) return { kind: "rejected", reason: "checksum" };
+  for (const route of parsed.data.routes) {
+    const misplaced = findMisplaced(route, rule);
+    if (misplaced !== undefined) return misplaced;
+  }
   const table = RouteTable.fromSnapshot(parsed.data);
-  return isWhole(table, parsed.data) ? table : undefined;
+  return isWhole(table, parsed.data) ? table : { kind: "rejected", reason: "checksum" };
 }

@@ -8,7 +8,7 @@ import { BEHAVIOURS, type Behaviour, HostileFunction } from "./support/hostile-f
 import { LANES, type Lane } from "./support/lanes.ts";
 import { Random } from "./support/random.ts";
 import { SEED, size } from "./support/size.ts";
-import { CallFailed, type Reply, StrictClient } from "./support/strict-client.ts";
+import { CallFailed, failureOf, type Reply, StrictClient } from "./support/strict-client.ts";
 
 const REQUESTS = size(2_000, 10_000);
 const CLIENTS = 12;
@@ -178,11 +178,6 @@ class Caller implements Disposable {
   [Symbol.dispose](): void {
     this.#client[Symbol.dispose]();
   }
-}
-
-function failureOf(error: unknown): CallFailed {
-  if (error instanceof CallFailed) return error;
-  throw error;
 }
 
 /** What is wrong with what the client got; `undefined` where nothing is. */

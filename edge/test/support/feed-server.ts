@@ -12,7 +12,9 @@ import {
   type RouteSnapshot,
   UsageReport,
 } from "@openfaas-cloud/shared/route.ts";
-import { digestOf } from "@openfaas-cloud/shared/route-digest.ts";
+import { digestOf, headChecksumOf } from "@openfaas-cloud/shared/route-digest.ts";
+
+const NEWLINE = Buffer.from("\n");
 
 export const CREDENTIAL = "feed-credential-for-tests";
 export const NO_KEYS: RouteSettings = { keys: [], revoked: [], listOwners: false };
@@ -38,7 +40,7 @@ export function route(
 
 export function snapshotOf(routes: readonly Route[], more: Partial<RouteSnapshot> = {}): RouteSnapshot {
   const settings = more.settings ?? NO_KEYS;
-  return {
+  const snapshot: RouteSnapshot = {
     kind: "snapshot",
     epoch: "epoch-1",
     version: 1,
@@ -48,6 +50,7 @@ export function snapshotOf(routes: readonly Route[], more: Partial<RouteSnapshot
     ...more,
     settings,
   };
+  return { headChecksum: headChecksumOf(snapshot), ...snapshot };
 }
 
 /** The control plane's side of the contract: one table, told to whoever follows. Serves the system host's paths as well. */
@@ -149,6 +152,16 @@ export class FeedServer implements AsyncDisposable {
     for (const stream of this.#streams) stream.write(`${line}\n`);
   }
 
+  /** Bytes as they are, and the end of the line. */
+  sendRaw(bytes: Buffer): void {
+    for (const stream of this.#streams) stream.write(Buffer.concat([bytes, NEWLINE]));
+  }
+
+  /** Whether somebody listens at present. */
+  get isHeard(): boolean {
+    return this.#streams.size > 0;
+  }
+
   /** Cuts every stream. */
   cut(): void {
     for (const stream of this.#streams) stream.destroy();
@@ -200,7 +213,9 @@ export class FeedServer implements AsyncDisposable {
     response.on("close", () => this.#streams.delete(response));
     response.writeHead(200, { "Content-Type": "application/x-ndjson" });
     const first = this.poison === undefined ? this.snapshot : this.poison(this.snapshot);
-    response.write(`${typeof first === "string" ? first : JSON.stringify(first)}\n`);
+    const isText = typeof first === "string" || Buffer.isBuffer(first);
+    response.write(isText ? first : JSON.stringify(first));
+    response.write(NEWLINE);
   }
 }
 

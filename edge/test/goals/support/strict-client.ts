@@ -51,6 +51,12 @@ export class CallFailed extends Error {
   }
 }
 
+/** For `catch`: what a call ended with; anything else is thrown on. */
+export function failureOf(error: unknown): CallFailed {
+  if (error instanceof CallFailed) return error;
+  throw error;
+}
+
 interface Pending {
   readonly ask: Ask;
   readonly startedMs: number;
