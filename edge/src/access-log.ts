@@ -5,8 +5,9 @@ import type { Reason } from "./refusal.ts";
 /** What is written down of one request. */
 export interface AccessEntry {
   readonly requestId: string;
-  /** Of the client. */
+  /** Of the client, behind trusted peers as well. */
   readonly address: string;
+  readonly scheme: "http" | "https";
   readonly lane: Lane;
   readonly method: string;
   readonly host: string | undefined;
@@ -62,10 +63,10 @@ export class AccessLog {
 
   write(entry: AccessEntry): void {
     const { host, route, upstream, reason } = entry;
-    // Lanes, reasons, and names of owners and functions are words without anything to escape.
+    // Schemes, lanes, reasons, and names of owners and functions are words without anything to escape.
     let line =
       `{"level":30,"time":"${this.#now()}"${this.#worker},"requestId":${quote(entry.requestId)}` +
-      `,"client":${quote(entry.address)},"lane":"${entry.lane}","method":${quote(entry.method)}`;
+      `,"client":${quote(entry.address)},"scheme":"${entry.scheme}","lane":"${entry.lane}","method":${quote(entry.method)}`;
     if (host !== undefined) line += `,"host":${quote(host)}`;
     line +=
       `,"path":${quote(pathOf(entry.rawTarget))},"status":${entry.status}` +

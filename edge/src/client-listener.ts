@@ -15,11 +15,19 @@ export class ClientListener {
     this.#clients = clients;
     this.#plainLane = plainLane;
     this.#fullLane = fullLane;
-    fullLane.server.on("connection", (socket) => this.accept(socket, "http"));
+    fullLane.server.on("connection", (socket) => this.#serve(socket, clients.connected(socket, "http")));
   }
 
-  accept(socket: Socket, scheme: Client["scheme"]): void {
-    const client = this.#clients.connected(socket, scheme);
+  /** A connection that is to become secure: it counts from now on, and is served when it is. */
+  expectSecure(socket: Socket): void {
+    this.#clients.connected(socket, "https");
+  }
+
+  acceptSecure(socket: Socket, secure: Socket): void {
+    this.#serve(secure, this.#clients.secured(socket, secure));
+  }
+
+  #serve(socket: Socket, client: Client): void {
     if (this.#plainLane === undefined) this.#fullLane.accept(socket);
     else this.#plainLane.accept(socket, client);
   }

@@ -2,9 +2,11 @@ import { randomBytes } from "node:crypto";
 import type { Socket } from "node:net";
 import type { Client, Exchange } from "./exchange.ts";
 import { LeaveTaking } from "./leave-taking.ts";
+import { connectedClient, type TrustedPeers } from "./trusted-peers.ts";
 
 /** Who is connected, and what of theirs is under way, whichever lane serves them. */
 export class Clients {
+  readonly #trusted: TrustedPeers;
   readonly #connections = new Map<Socket, Client>();
   readonly #inFlight = new Set<Exchange>();
   /** A random prefix for each run and a counter: as unique as a UUID, at a tenth of its cost. */
@@ -14,7 +16,8 @@ export class Clients {
   #leaveTaking: LeaveTaking | undefined;
 
   /** @param onConnections told the number of connections whenever it has changed */
-  constructor(onConnections: (open: number) => void) {
+  constructor(trusted: TrustedPeers, onConnections: (open: number) => void) {
+    this.#trusted = trusted;
     this.#onConnections = onConnections;
   }
 
@@ -32,21 +35,34 @@ export class Clients {
   }
 
   connected(socket: Socket, scheme: Client["scheme"]): Client {
-    const client = { address: plainAddress(socket.remoteAddress), scheme };
-    this.#connections.set(socket, client);
-    this.#leaveTaking?.add(client, socket);
-    socket.once("close", () => {
-      this.#connections.delete(socket);
-      this.#leaveTaking?.gone(client);
-      this.#onConnections(this.#connections.size);
-    });
+    const client = connectedClient(socket.remoteAddress, scheme, this.#trusted);
+    this.#follow(socket, client);
     this.#onConnections(this.#connections.size);
     return client;
   }
 
+  /** From now on its connection is `secure`, which has taken over the socket. */
+  secured(socket: Socket, secure: Socket): Client {
+    const client = this.clientOf(socket);
+    this.#connections.delete(socket);
+    this.#follow(secure, client);
+    return client;
+  }
+
+  #follow(socket: Socket, client: Client): void {
+    this.#connections.set(socket, client);
+    this.#leaveTaking?.add(client, socket);
+    socket.once("close", () => {
+      // Not where another one has taken it over.
+      if (!this.#connections.delete(socket)) return;
+      this.#leaveTaking?.gone(client);
+      this.#onConnections(this.#connections.size);
+    });
+  }
+
   /** Of a connection that is open, or was a moment ago. */
   clientOf(socket: Socket): Client {
-    return this.#connections.get(socket) ?? { address: plainAddress(socket.remoteAddress), scheme: "http" };
+    return this.#connections.get(socket) ?? connectedClient(socket.remoteAddress, "http", this.#trusted);
   }
 
   newRequestId(): string {
@@ -70,9 +86,4 @@ export class Clients {
     this.#leaveTaking = leaveTaking;
     return { underWay: this.#inFlight, leaveTaking };
   }
-}
-
-function plainAddress(address: string | undefined): string {
-  if (address === undefined) return "unknown";
-  return address.startsWith("::ffff:") ? address.slice(7) : address;
 }

@@ -1,13 +1,21 @@
 import { port, positiveInteger, readEnv, type Secret, secret } from "@openfaas-cloud/shared/env.ts";
 import { z } from "zod";
+import { HTTPS_SOCKET } from "./listen.ts";
+import { rangeProblem } from "./trusted-peers.ts";
 import { LOOPBACK, type UpstreamPlaces, upstreamHosts, upstreamNetworks } from "./upstream-rule.ts";
 
 /** What was asked of this edge. Made once, from the environment, by `readConfig`; nothing else reads the environment. */
 export interface EdgeConfig {
   readonly host: string;
   readonly port: number;
-  /** Listening sockets that this process was started with; where there are any, host and port do not count. */
+  /** Listening sockets for http that this process was started with; where there are any, host and port do not count. */
   readonly descriptors: readonly number[];
+  /** `undefined` where clients come by http only, as behind an ingress. */
+  readonly tls: TlsConfig | undefined;
+  /** The port that clients reach us at by https, where whoever comes by http is to be sent there. */
+  readonly httpsRedirectPort: number | undefined;
+  /** Addresses and CIDRs of the proxies before us whose word on their clients counts. */
+  readonly trustedPeers: readonly string[];
   readonly role: Role;
   /** Whether an edge started this one, to go itself as soon as this one serves. */
   readonly successor: boolean;
@@ -32,6 +40,17 @@ export interface EdgeConfig {
   readonly plainLane: boolean;
   /** Requests under way at once on the system host, at all workers together; one more is answered 429. */
   readonly systemMaxConcurrency: number;
+}
+
+/** The listener for https, on the same host. */
+export interface TlsConfig {
+  readonly port: number;
+  /** As with http: where there are any, the port does not count. */
+  readonly descriptors: readonly number[];
+  /** Directory of the certificates and their keys (tls/certificate-files.ts). */
+  readonly certificates: string;
+  /** Between two looks for changes. */
+  readonly lookEveryMs: number;
 }
 
 /** What this process is of an edge. */
@@ -92,50 +111,125 @@ const accessLogEvery = z
   )
   .transform(Number);
 
+/** Separated by commas or spaces. */
+const trustedPeers = z.string().transform((text, context) => {
+  const ranges = text.split(/[\s,]+/).filter((range) => range !== "");
+  for (const [i, range] of ranges.entries()) {
+    const problem = rangeProblem(range);
+    if (problem !== undefined) context.addIssue(`entry ${i + 1} ${problem}`);
+  }
+  return ranges;
+});
+
+/** A renewal has weeks. */
+const CERTIFICATES_LOOK_EVERY_MS = 2_000;
+
 /** SD_LISTEN_FDS_START of sd_listen_fds(3). */
 const FIRST_DESCRIPTOR = 3;
 
 /** Each has a core at best, and costs its memory in any case. */
 const MAX_WORKERS = 128;
 
-const Environment = z.object({
-  EDGE_HOST: z.string().default("127.0.0.1"),
-  EDGE_PORT: port.default(8080),
-  LISTEN_FDS: positiveInteger.optional(),
-  EDGE_WORKERS: positiveInteger
-    .refine((value) => value <= MAX_WORKERS, `must be at most ${MAX_WORKERS}`)
-    .default(1),
-  /** Set by a primary, for its workers. */
-  EDGE_WORKER: positiveInteger.optional(),
-  /** Both set by an edge, for its successor: the second one is the admin port's socket. */
-  EDGE_SUCCESSOR: z.literal("1").optional(),
-  EDGE_ADMIN_FD: positiveInteger.optional(),
-  EDGE_ADMIN_HOST: z.string().default("127.0.0.1"),
-  EDGE_ADMIN_PORT: port.default(0),
-  EDGE_DATA: z.string(),
-  EDGE_DRAIN_MS: positiveInteger.default(30_000),
-  EDGE_HEADERS_MS: positiveInteger.default(10_000),
-  EDGE_BODY_IDLE_MS: positiveInteger.default(30_000),
-  EDGE_BODY_DRIP_MS: positiveInteger.default(10_000),
-  EDGE_WRITE_IDLE_MS: positiveInteger.default(120_000),
-  EDGE_SYSTEM_CONCURRENCY: positiveInteger.default(1_000),
-  EDGE_PLAIN_LANE: z.enum(["on", "off"]).default("on"),
-  FUNCTIONS_DOMAIN: domain.default("localhost"),
-  SYSTEM_DOMAIN: domain.optional(),
-  CONTROL_PLANE_URL: origin,
-  FEED_CREDENTIAL: secret,
-  EDGE_UPSTREAM_NETWORKS: upstreamNetworks.default([...LOOPBACK.networks]),
-  EDGE_UPSTREAM_HOSTS: upstreamHosts.default([...LOOPBACK.hosts]),
-  LOG_LEVEL: LogLevel.default("info"),
-  EDGE_ACCESS_LOG: accessLogEvery.optional(),
-});
+const Environment = z
+  .object({
+    EDGE_HOST: z.string().default("127.0.0.1"),
+    EDGE_PORT: port.default(8080),
+    EDGE_TLS_PORT: port.optional(),
+    EDGE_TLS_CERTIFICATES: z.string().optional(),
+    EDGE_HTTPS_REDIRECT: port
+      .refine((value) => value > 0, "must be a port that clients can reach")
+      .optional(),
+    EDGE_TRUSTED_PEERS: trustedPeers.default([]),
+    LISTEN_FDS: positiveInteger.optional(),
+    LISTEN_FDNAMES: z.string().optional(),
+    EDGE_WORKERS: positiveInteger
+      .refine((value) => value <= MAX_WORKERS, `must be at most ${MAX_WORKERS}`)
+      .default(1),
+    /** Set by a primary, for its workers. */
+    EDGE_WORKER: positiveInteger.optional(),
+    /** Both set by an edge, for its successor: the second one is the admin port's socket. */
+    EDGE_SUCCESSOR: z.literal("1").optional(),
+    EDGE_ADMIN_FD: positiveInteger.optional(),
+    EDGE_ADMIN_HOST: z.string().default("127.0.0.1"),
+    EDGE_ADMIN_PORT: port.default(0),
+    EDGE_DATA: z.string(),
+    EDGE_DRAIN_MS: positiveInteger.default(30_000),
+    EDGE_HEADERS_MS: positiveInteger.default(10_000),
+    EDGE_BODY_IDLE_MS: positiveInteger.default(30_000),
+    EDGE_BODY_DRIP_MS: positiveInteger.default(10_000),
+    EDGE_WRITE_IDLE_MS: positiveInteger.default(120_000),
+    EDGE_SYSTEM_CONCURRENCY: positiveInteger.default(1_000),
+    EDGE_PLAIN_LANE: z.enum(["on", "off"]).default("on"),
+    FUNCTIONS_DOMAIN: domain.default("localhost"),
+    SYSTEM_DOMAIN: domain.optional(),
+    CONTROL_PLANE_URL: origin,
+    FEED_CREDENTIAL: secret,
+    EDGE_UPSTREAM_NETWORKS: upstreamNetworks.default([...LOOPBACK.networks]),
+    EDGE_UPSTREAM_HOSTS: upstreamHosts.default([...LOOPBACK.hosts]),
+    LOG_LEVEL: LogLevel.default("info"),
+    EDGE_ACCESS_LOG: accessLogEvery.optional(),
+  })
+  .refine(
+    ({ LISTEN_FDS, LISTEN_FDNAMES }) =>
+      LISTEN_FDNAMES === undefined || namesOf(LISTEN_FDNAMES).length === LISTEN_FDS,
+    { path: ["LISTEN_FDNAMES"], error: "must hold as many names as LISTEN_FDS says", when: always },
+  )
+  .refine((given) => given.EDGE_TLS_CERTIFICATES !== undefined || !asksForTls(given), {
+    path: ["EDGE_TLS_CERTIFICATES"],
+    error: "must name a directory with certificates, since a port or a socket for https is given",
+    when: always,
+  })
+  .refine((given) => given.EDGE_TLS_CERTIFICATES === undefined || asksForTls(given), {
+    path: ["EDGE_TLS_PORT"],
+    error: "must be given with EDGE_TLS_CERTIFICATES, where no inherited socket is named https",
+    when: always,
+  });
+
+/** What concerns more than one variable is looked at even where another one cannot be used, so that all is told at once. */
+function always(): boolean {
+  return true;
+}
+
+interface TlsGiven {
+  readonly EDGE_TLS_PORT?: number | undefined;
+  readonly LISTEN_FDNAMES?: string | undefined;
+}
+
+function asksForTls({ EDGE_TLS_PORT, LISTEN_FDNAMES }: TlsGiven): boolean {
+  return EDGE_TLS_PORT !== undefined || namesOf(LISTEN_FDNAMES).includes(HTTPS_SOCKET);
+}
+
+function namesOf(text: string | undefined): string[] {
+  return text?.split(":") ?? [];
+}
+
+/** Those for https are the ones that LISTEN_FDNAMES names so; by any other name, or by none, they are for http. */
+function inheritedSockets(count: number, names: readonly string[]): { http: number[]; https: number[] } {
+  const descriptors = Array.from({ length: count }, (_, i) => FIRST_DESCRIPTOR + i);
+  const { http = [], https = [] } = Object.groupBy(descriptors, (fd) =>
+    names[fd - FIRST_DESCRIPTOR] === HTTPS_SOCKET ? "https" : "http",
+  );
+  return { http, https };
+}
 
 export function readConfig(environment: Readonly<Record<string, string | undefined>>): EdgeConfig {
   const given = readEnv(Environment, environment);
+  const inherited = inheritedSockets(given.LISTEN_FDS ?? 0, namesOf(given.LISTEN_FDNAMES));
   return {
     host: given.EDGE_HOST,
     port: given.EDGE_PORT,
-    descriptors: Array.from({ length: given.LISTEN_FDS ?? 0 }, (_, i) => FIRST_DESCRIPTOR + i),
+    descriptors: inherited.http,
+    tls:
+      given.EDGE_TLS_CERTIFICATES === undefined
+        ? undefined
+        : {
+            port: given.EDGE_TLS_PORT ?? 0,
+            descriptors: inherited.https,
+            certificates: given.EDGE_TLS_CERTIFICATES,
+            lookEveryMs: CERTIFICATES_LOOK_EVERY_MS,
+          },
+    httpsRedirectPort: given.EDGE_HTTPS_REDIRECT,
+    trustedPeers: given.EDGE_TRUSTED_PEERS,
     role: roleOf(given.EDGE_WORKERS, given.EDGE_WORKER),
     successor: given.EDGE_SUCCESSOR !== undefined,
     adminHost: given.EDGE_ADMIN_HOST,

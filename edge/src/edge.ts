@@ -9,14 +9,14 @@ import { listenForAdmin } from "./admin.ts";
 import { Authenticator } from "./authenticate.ts";
 import { ClientListener } from "./client-listener.ts";
 import { Clients } from "./clients.ts";
-import type { EdgeConfig } from "./config.ts";
+import type { EdgeConfig, TlsConfig } from "./config.ts";
 import { DeadlineClock } from "./deadline-clock.ts";
 import { Destinations, SYSTEM_BODY_BYTES } from "./forwarding.ts";
 import { FullLane, type FullLaneParts } from "./full-lane/full-lane.ts";
 import { Tunnels } from "./full-lane/tunnels.ts";
 import { Records } from "./function-records.ts";
 import type { LineOutput } from "./line-output.ts";
-import { listenAt } from "./listen.ts";
+import { type Listening, listenAt } from "./listen.ts";
 import type { Logger } from "./logger.ts";
 import { Metrics } from "./metrics.ts";
 import { PlainLane } from "./plain-lane/plain-lane.ts";
@@ -25,6 +25,9 @@ import { RouteFiles } from "./route-feed/file.ts";
 import { HttpRouteFeed } from "./route-feed/http.ts";
 import { Receiver, type RejectReason, type Touched } from "./route-feed/route-feed.ts";
 import type { RouteTable } from "./route-table.ts";
+import { CertificateWatch } from "./tls/certificate-watch.ts";
+import { TlsListener } from "./tls/tls-listener.ts";
+import { TrustedPeers } from "./trusted-peers.ts";
 import { UpstreamRule } from "./upstream-rule.ts";
 import { Replica, Upstreams } from "./upstreams.ts";
 import { UsageReporter } from "./usage-report.ts";
@@ -48,11 +51,14 @@ export interface RunningEdge extends AsyncDisposable {
 
 /** Descriptors to start another process with; good until `close`. */
 export interface EdgeSockets {
-  readonly clients: readonly number[];
+  readonly http: readonly number[];
+  readonly https: readonly number[];
   readonly admin: number;
 }
 
 export interface Edge extends RunningEdge {
+  /** `undefined` where https is not served. */
+  readonly tlsPort: number | undefined;
   /** Everything counted, in Prometheus' text format; also after `close`. */
   metrics(): Promise<string>;
 }
@@ -73,7 +79,8 @@ export async function startEdge(
   await using stack = new AsyncDisposableStack();
   const edgeId = `edge-${randomBytes(8).toString("hex")}`;
   const records = new Records();
-  const clients = new Clients(onConnections);
+  const trustedPeers = new TrustedPeers(config.trustedPeers);
+  const clients = new Clients(trustedPeers, onConnections);
   const serving = Promise.withResolvers<void>();
   // They all have the same table, and one copy of it is enough.
   const keepsRoutes = config.role.kind !== "worker" || config.role.slot === 1;
@@ -102,7 +109,7 @@ export async function startEdge(
     feedConnected: () => feed?.connected ?? false,
     clientConnections: () => {
       const plain = plainLane?.connections ?? 0;
-      return { plain, full: clients.connections - plain };
+      return { plain, full: clients.connections - plain - (tls?.listener.handshakes ?? 0) };
     },
     upstreamConnections: () => upstreams.connections,
     replicas: () => upstreams.pools,
@@ -195,11 +202,14 @@ export async function startEdge(
     systemBounds: { maxBodyBytes: SYSTEM_BODY_BYTES, maxConcurrency: config.systemMaxConcurrency },
     systemLoad: { underWay: 0, gate: new RateGate() },
     workers: config.role.kind === "only" ? 1 : config.role.workers,
+    trustedPeers,
+    httpsRedirectPort: config.httpsRedirectPort,
   };
   const fullLane = new FullLane(parts);
   const acceptInFull = (socket: Socket): void => fullLane.accept(socket);
   const plainLane = config.plainLane ? stack.use(new PlainLane({ ...parts, acceptInFull })) : undefined;
   const listener = new ClientListener(clients, fullLane, plainLane);
+  const tls = config.tls && (await prepareTls(config, config.tls, { listener, metrics, logger, stack }));
   const admin = stack.use(
     await listenForAdmin({
       host: config.adminHost,
@@ -214,12 +224,15 @@ export async function startEdge(
   );
   // What is on the disk may be a moment older than what was confirmed: worth a short wait, and no longer one.
   await Promise.race([feed.firstWord, sleep(FIRST_WORD_MS, undefined, { ref: false })]);
-  const { port, descriptors, stopAccepting } = await listenAt(fullLane.server, config);
+  const http = await listenAt(fullLane.server, config);
+  const https = await tls?.listen();
   stack.defer(() => {
-    stopAccepting();
+    http.stopAccepting();
+    https?.stopAccepting();
     return listener.drain(config.drainMs);
   });
-  logger.info({ port, adminPort: admin.port }, "edge listening");
+  const ports = { port: http.port, tlsPort: https?.port, adminPort: admin.port };
+  logger.info(ports, "edge listening");
 
   const owned = stack.move();
   const close = (): Promise<void> => {
@@ -227,9 +240,8 @@ export async function startEdge(
     return owned.disposeAsync();
   };
   return {
-    port,
-    adminPort: admin.port,
-    sockets: { clients: descriptors, admin: admin.descriptor },
+    ...ports,
+    sockets: { http: http.descriptors, https: https?.descriptors ?? [], admin: admin.descriptor },
     serving: serving.promise,
     leaveAdminPort: () => admin.stopAccepting(),
     metrics: () => text(metrics.render()),
@@ -243,6 +255,39 @@ const NOWHERE: AccessOutput = {
     // An access log that writes nothing offers nothing.
   },
 };
+
+interface TlsParts {
+  readonly listener: ClientListener;
+  readonly metrics: Metrics;
+  readonly logger: Logger;
+  readonly stack: AsyncDisposableStack;
+}
+
+/** Reads the certificates, so that only listening is left to do. */
+async function prepareTls(
+  { host, timeouts }: EdgeConfig,
+  tls: TlsConfig,
+  { listener: clients, metrics, logger, stack }: TlsParts,
+): Promise<{ readonly listener: TlsListener; listen(): Promise<Listening> }> {
+  const certificates = stack.use(
+    await CertificateWatch.open({
+      directory: tls.certificates,
+      lookEveryMs: tls.lookEveryMs,
+      logger,
+      onReplaced: (set) => listener.use(set),
+    }),
+  );
+  const listener = stack.use(
+    new TlsListener({
+      certificates: certificates.set,
+      handshakeMs: timeouts.headersMs,
+      onConnection: (socket) => clients.expectSecure(socket),
+      onSecure: (socket, secure) => clients.acceptSecure(socket, secure),
+    }),
+  );
+  metrics.followTls({ listener, certificates });
+  return { listener, listen: () => listenAt(listener.server, { host, ...tls }) };
+}
 
 /** The routes of the table before that a change may have taken away. */
 function touchedRoutes(previous: RouteTable | undefined, touched: Touched): "all" | Route[] {

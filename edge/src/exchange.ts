@@ -9,11 +9,19 @@ import type { Reason } from "./refusal.ts";
 import { respondError } from "./respond-error.ts";
 import type { Target } from "./target.ts";
 
-/** Who is at the other end of a client's connection; found out once for each connection. */
-export interface Client {
+/** Who asks, and how. */
+export interface Downstream {
   /** IPv4 or IPv6 address, without zone or brackets. */
   readonly address: string;
   readonly scheme: "http" | "https";
+  /** The address, and those of the trusted peers that the request came through since, nearest last. */
+  readonly forwardedFor: string;
+}
+
+/** Who is at the other end of a client's connection; found out once for each connection. */
+export interface Client extends Downstream {
+  /** Whether it is a peer whose `X-Forwarded-For` and `X-Forwarded-Proto` count. */
+  readonly isTrusted: boolean;
 }
 
 /** A request as a lane has read it: nothing in it is interpreted yet. */
@@ -45,6 +53,8 @@ export abstract class Exchange implements RequestLines {
   readonly httpVersion: string;
   abstract readonly rawHeaders: RawHeaders;
   readonly client: Client;
+  /** The client, or who stands behind it where it is a trusted peer. */
+  downstream: Downstream;
   /** Ours, until the client is found to have sent one that can be passed on. */
   requestId: string;
   readonly startedMs: number;
@@ -72,6 +82,7 @@ export abstract class Exchange implements RequestLines {
     this.rawTarget = lines.rawTarget;
     this.httpVersion = lines.httpVersion;
     this.client = client;
+    this.downstream = client;
     this.requestId = requestId;
     this.startedMs = performance.now();
   }

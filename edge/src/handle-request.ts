@@ -5,6 +5,7 @@ import type { Domains } from "./config.ts";
 import type { Exchange } from "./exchange.ts";
 import type { Destinations } from "./forwarding.ts";
 import { type RequestHead, readHead } from "./headers.ts";
+import { redirectToHttps } from "./https-redirect.ts";
 import type { Logger } from "./logger.ts";
 import { dashboardAt, notFound, ownerIndex, unknownHost } from "./not-found.ts";
 import type { Recorder } from "./record.ts";
@@ -13,6 +14,7 @@ import { FAULT, FUNCTION_BUSY, INTERNAL, NO_REPLICA, NOT_READY, SYSTEM_BUSY } fr
 import { ALLOWED_METHODS, respondError } from "./respond-error.ts";
 import type { RouteTable } from "./route-table.ts";
 import { findTarget, isInternalPath, type Target } from "./target.ts";
+import { downstreamBehind, type TrustedPeers } from "./trusted-peers.ts";
 
 /** What serving a request takes; made once, by edge.ts. */
 export interface RequestParts extends Recorder {
@@ -23,6 +25,9 @@ export interface RequestParts extends Recorder {
   readonly destinations: Destinations;
   readonly systemLoad: Load;
   readonly systemBounds: Bounds;
+  readonly trustedPeers: TrustedPeers;
+  /** Where requests by http are sent, as the port that clients reach us at by https; `undefined` where they are served. */
+  readonly httpsRedirectPort: number | undefined;
   /** How many processes serve the port, this one included. */
   readonly workers: number;
 }
@@ -64,8 +69,14 @@ function serve(exchange: Exchange, parts: RequestParts): Step | Promise<Step> {
   if ("status" in head) return head;
   exchange.head = head;
   exchange.requestId = head.requestId ?? exchange.requestId;
+  const { client } = exchange;
+  if (client.isTrusted) exchange.downstream = downstreamBehind(client, head, parts.trustedPeers);
   const target = findTarget({ method, target: rawTarget, httpVersion, host: head.host }, parts.domains);
   exchange.target = target;
+  if (parts.httpsRedirectPort !== undefined && exchange.downstream.scheme === "http") {
+    const moved = redirectToHttps(target, rawTarget, parts.httpsRedirectPort);
+    if (moved !== undefined) return moved;
+  }
   if (method === "OPTIONS" && head.maxForwards === 0 && target.kind !== "refused")
     return answerOptions(exchange);
   switch (target.kind) {

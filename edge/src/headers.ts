@@ -2,7 +2,7 @@ import { must } from "@openfaas-cloud/shared/must.ts";
 import { PLATFORM_COOKIE_PREFIX } from "@openfaas-cloud/shared/session.ts";
 import type { Domains } from "./config.ts";
 import { isPlatformCredential } from "./credentials.ts";
-import type { Client, Exchange } from "./exchange.ts";
+import type { Downstream, Exchange } from "./exchange.ts";
 import { malformed, type Refusal } from "./refusal.ts";
 
 /** Header lines as they came: name, value, name, value. Order and spelling of names are kept. */
@@ -29,6 +29,10 @@ export interface RequestHead {
   readonly callId: string | undefined;
   /** As it came, valid or not; empty where there is more than one, which is none. */
   readonly traceparent: string | undefined;
+  /** `X-Forwarded-For`, its lines joined by commas: counts where a trusted peer says it, and passes in no case. */
+  readonly forwardedFor: string | undefined;
+  /** `X-Forwarded-Proto`, likewise; empty where there is more than one, which is none. */
+  readonly forwardedProto: string | undefined;
 }
 
 export const MAX_HEADER_LINES = 100;
@@ -50,6 +54,8 @@ export type FieldKind =
   | "x-request-id"
   | "x-call-id"
   | "traceparent"
+  | "x-forwarded-for"
+  | "x-forwarded-proto"
   | "keep-alive"
   | "date"
   | "set-cookie"
@@ -79,6 +85,8 @@ const KINDS: ReadonlyMap<string, FieldKind> = spelled({
   "x-request-id": "x-request-id",
   "x-call-id": "x-call-id",
   traceparent: "traceparent",
+  "x-forwarded-for": "x-forwarded-for",
+  "x-forwarded-proto": "x-forwarded-proto",
   "keep-alive": "keep-alive",
   date: "date",
   "set-cookie": "set-cookie",
@@ -148,6 +156,8 @@ export class HeadReader implements RequestHead {
   requestId: string | undefined;
   callId: string | undefined;
   traceparent: string | undefined;
+  forwardedFor: string | undefined;
+  forwardedProto: string | undefined;
   readonly #httpVersion: string;
 
   constructor(httpVersion: string) {
@@ -210,6 +220,12 @@ export class HeadReader implements RequestHead {
       case "traceparent":
         this.traceparent = this.traceparent === undefined ? value : "";
         break;
+      case "x-forwarded-for":
+        this.forwardedFor = this.forwardedFor === undefined ? value : `${this.forwardedFor},${value}`;
+        break;
+      case "x-forwarded-proto":
+        this.forwardedProto = this.forwardedProto === undefined ? value : "";
+        break;
       case "underscore":
         return malformed("header-underscore", "Header names must not hold an underscore.");
       default:
@@ -250,7 +266,7 @@ export type CredentialsRule = "keep" | "remove-platforms" | "remove-platforms-an
 /** What of an exchange goes into the head that an upstream is sent. */
 export type Forwarded = Pick<
   Exchange,
-  "method" | "httpVersion" | "rawHeaders" | "head" | "client" | "requestId"
+  "method" | "httpVersion" | "rawHeaders" | "head" | "downstream" | "requestId"
 >;
 
 /** The lines an upstream is sent, all but the ones of framing and connection, which the HTTP client writes. */
@@ -268,7 +284,10 @@ export function requestHeaders(exchange: Forwarded, credentials: CredentialsRule
   if (head.contentLength !== undefined) lines.push("content-length", String(head.contentLength));
   if (head.maxForwards !== undefined)
     lines.push("Max-Forwards", forwardsLeft(exchange.method, head.maxForwards));
-  lines.push(...originLines(exchange.client, head.host ?? "", exchange.httpVersion), ...callLines(exchange));
+  lines.push(
+    ...originLines(exchange.downstream, head.host ?? "", exchange.httpVersion),
+    ...callLines(exchange),
+  );
   return lines;
 }
 
@@ -312,21 +331,22 @@ export function credentialLines(head: RequestHead, rule: CredentialsRule): reado
 }
 
 /**
- * What we tell an upstream about who asks, whom, and by what way; the same for every request of a connection to one host. Our
- * `Via` stands behind those of whoever passed it on before (RFC 9110 §7.6.3).
+ * What we tell an upstream about who asks, whom, and by what way; the same for every request of a connection to one host, but
+ * for those of a trusted peer. Our `Via` stands behind those of whoever passed it on before (RFC 9110 §7.6.3).
  */
-export function originLines({ address, scheme }: Client, host: string, httpVersion: string): string[] {
+export function originLines(downstream: Downstream, host: string, httpVersion: string): string[] {
+  const { address, scheme, forwardedFor } = downstream;
   return [
     "Host",
     host,
     "X-Forwarded-For",
-    address,
+    forwardedFor,
     "X-Forwarded-Host",
     host,
     "X-Forwarded-Proto",
     scheme,
     "Forwarded",
-    `for=${forwardedNode(address)};host="${host}";proto=${scheme}`,
+    forwarded(downstream, host),
     "X-Real-IP",
     address,
     "Via",
@@ -353,6 +373,14 @@ function mayPass(authorization: string, credentials: CredentialsRule): boolean {
     case "remove-platforms-and-authorization":
       return false;
   }
+}
+
+/** RFC 7239: what the client sent to whom, and after it whoever passed it on. */
+function forwarded({ address, scheme, forwardedFor }: Downstream, host: string): string {
+  const first = `for=${forwardedNode(address)};host="${host}";proto=${scheme}`;
+  if (forwardedFor === address) return first;
+  const [, ...others] = forwardedFor.split(", ");
+  return [first, ...others.map((other) => `for=${forwardedNode(other)}`)].join(", ");
 }
 
 function forwardedNode(address: string): string {
@@ -418,6 +446,8 @@ export class AnswerReader {
       case "host":
       case "underscore":
       case "asserted":
+      case "x-forwarded-for":
+      case "x-forwarded-proto":
       case "trailer":
       case "authorization":
       case "cookie":

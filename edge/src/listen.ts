@@ -2,6 +2,10 @@ import { lookup } from "node:dns/promises";
 import { once } from "node:events";
 import { BoundSocket, createServer, type ListenOptions, Server } from "node:net";
 
+/** What LISTEN_FDNAMES calls inherited sockets (sd_listen_fds_with_names(3)). Any other name means http, and none at all. */
+export const HTTP_SOCKET = "http";
+export const HTTPS_SOCKET = "https";
+
 type Where = ListenOptions | { readonly fd: number };
 
 /** Where to listen: at sockets that this process was started with, or else at an address. */

@@ -6,6 +6,8 @@ import type { Records } from "./function-records.ts";
 import { REFUSAL_CODES } from "./refusal.ts";
 import { REJECT_REASONS } from "./route-feed/route-feed.ts";
 import type { RouteTable } from "./route-table.ts";
+import type { CertificateWatch } from "./tls/certificate-watch.ts";
+import type { TlsListener } from "./tls/tls-listener.ts";
 
 /** Which code moves the bytes. */
 export const LANES = ["plain", "full"] as const;
@@ -35,6 +37,11 @@ export interface TokenCounts {
   verified: number;
 }
 
+export interface TlsSources {
+  readonly listener: TlsListener;
+  readonly certificates: CertificateWatch;
+}
+
 /**
  * Everything this edge counts. What happens for every request is a plain number here or in function-records.ts, and becomes
  * text at a scrape; label values come from fixed sets and from the route table, never from a client.
@@ -54,6 +61,7 @@ export class Metrics {
   tunnelsRevoked = 0;
   usageDropped = 0;
   readonly #sources: MetricSources;
+  #tls: TlsSources | undefined;
   readonly #process = new Registry();
 
   constructor(sources: MetricSources) {
@@ -61,9 +69,15 @@ export class Metrics {
     collectDefaultMetrics({ register: this.#process });
   }
 
+  /** Only where https is served: an expiry that is not there must not look like one that has passed. */
+  followTls(sources: TlsSources): void {
+    this.#tls = sources;
+  }
+
   /** In Prometheus' text format, in pieces with turns for requests between them. */
   async *render(): AsyncGenerator<string> {
     yield this.#edge();
+    if (this.#tls !== undefined) yield tlsMetrics(this.#tls);
     yield `${await this.#process.metrics()}\n`;
     for (const piece of functionMetrics(this.#sources.records.all())) {
       await nextTurn();
@@ -145,6 +159,28 @@ export class Metrics {
       ),
     ].join("");
   }
+}
+
+function tlsMetrics({ listener, certificates: { set, rejections } }: TlsSources): string {
+  return [
+    gauge("ofc_edge_tls_handshakes", "TLS handshakes under way.", listener.handshakes),
+    counters(
+      "ofc_edge_tls_handshakes_failed_total",
+      "Connections to the https port that did not become secure.",
+      samplesBy("reason", listener.failures),
+    ),
+    gauge("ofc_edge_tls_certificates", "Certificates served.", set.certificates.length),
+    gauge(
+      "ofc_edge_tls_soonest_expiry_seconds",
+      "When the first of the certificates served expires, as Unix time.",
+      set.soonestExpiryMs / 1000,
+    ),
+    counter(
+      "ofc_edge_tls_rejections_total",
+      "Readings of the certificates' directory that found one of no use; they repeat while it lies there.",
+      rejections,
+    ),
+  ].join("");
 }
 
 function gauge(name: string, help: string, value: number): string {

@@ -20,7 +20,8 @@ export function record(exchange: Exchange, recorder: Recorder): void {
   if (!recorder.accessLog.wants(status, reason)) return;
   recorder.accessLog.write({
     requestId: exchange.requestId,
-    address: exchange.client.address,
+    address: exchange.downstream.address,
+    scheme: exchange.downstream.scheme,
     lane: exchange.lane,
     method: exchange.method,
     host: hostOf(exchange),

@@ -15,6 +15,7 @@ export const REFUSAL_CODES = [
   "header-underscore",
   "host-invalid",
   "host-mismatch",
+  "https-required",
   "method-refused",
   "no-function-named",
   "no-replica",
@@ -48,6 +49,8 @@ export interface Refusal {
   /** For people: what happened and what to do. Never an internal address. */
   readonly message: string;
   readonly retryAfterS?: number;
+  /** Where the same is answered, with a status that says so. */
+  readonly location?: string;
   /** Whether the connection is of no further use, since what follows on it cannot be trusted or is not wanted. */
   readonly close?: boolean;
   /** What else a page may offer. */

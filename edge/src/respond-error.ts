@@ -34,6 +34,7 @@ function errorLines(refusal: Refusal, requestId: string, page: boolean): string[
     requestId,
   ];
   if (page) lines.push("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'");
+  if (refusal.location !== undefined) lines.push("Location", refusal.location);
   if (refusal.retryAfterS !== undefined) lines.push("Retry-After", String(refusal.retryAfterS));
   if (refusal.status === 401) lines.push("WWW-Authenticate", 'Bearer realm="openfaas-cloud"');
   if (refusal.status === 405) lines.push("Allow", ALLOWED_METHODS);

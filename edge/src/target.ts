@@ -105,6 +105,16 @@ function originForm(target: string, host: Host): string | Refusal {
   return rest.startsWith("/") ? rest : `/${rest}`;
 }
 
+/** Path and query of a target that `findTarget` did not refuse, in the form that it decided on. */
+export function canonicalPath(target: string, host: Host): string {
+  const origin = originForm(target, host);
+  if (typeof origin !== "string") throw new Error("a target that was refused has no canonical path");
+  const queryAt = origin.indexOf("?");
+  return queryAt === -1
+    ? removeDotSegments(origin)
+    : removeDotSegments(origin.slice(0, queryAt)) + origin.slice(queryAt);
+}
+
 /** RFC 3986 §5.2.4, with `%2e` read as the dot it stands for; everything else keeps its spelling. */
 function removeDotSegments(path: string): string {
   if (!path.includes("/.") && !/%2e/i.test(path)) return path;

@@ -11,6 +11,7 @@ import { deadUrl, exchangeRaw, tempDirectory, testEdge, until, upstream } from "
 const ENTRY: AccessEntry = {
   requestId: "id-1",
   address: "192.0.2.1",
+  scheme: "http",
   lane: "full",
   method: "GET",
   host: "alice.fn.test",
@@ -68,6 +69,7 @@ test("a line has what is known of a request, and neither query nor what was not 
     time: expect.stringMatching(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/),
     requestId: "id-1",
     client: "192.0.2.1",
+    scheme: "http",
     lane: "full",
     method: "GET",
     host: "alice.fn.test",

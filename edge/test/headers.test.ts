@@ -27,7 +27,7 @@ function forwarded(
     httpVersion: "1.1",
     rawHeaders: raw,
     head: head(raw),
-    client: { address: "192.0.2.1", scheme: "http" },
+    downstream: { address: "192.0.2.1", forwardedFor: "192.0.2.1", scheme: "http" },
     requestId: "rid",
   } as const;
   const flat = requestHeaders(exchange, credentials);

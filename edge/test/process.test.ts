@@ -161,6 +161,21 @@ test("an unusable environment is told whole, without its values", () => {
   expect(JSON.stringify(config)).not.toContain(CREDENTIAL);
 });
 
+test("inherited sockets are for http, but for those that are named https", () => {
+  const rest = { CONTROL_PLANE_URL: "http://127.0.0.1:1/", FEED_CREDENTIAL: CREDENTIAL, EDGE_DATA: "/x" };
+  const named = { ...rest, LISTEN_FDS: "3", LISTEN_FDNAMES: "edge.socket:https:http" };
+  const config = readConfig({ ...named, EDGE_TLS_CERTIFICATES: "/c" });
+  expect(config.descriptors).toEqual([3, 5]);
+  expect(config.tls).toMatchObject({ descriptors: [4], certificates: "/c" });
+  expect(readConfig({ ...rest, LISTEN_FDS: "2" })).toMatchObject({ descriptors: [3, 4], tls: undefined });
+  expect(() => readConfig(named)).toThrow(/EDGE_TLS_CERTIFICATES: must name a directory/);
+  expect(() => readConfig({ ...rest, EDGE_TLS_PORT: "0" })).toThrow(/EDGE_TLS_CERTIFICATES/);
+  expect(() => readConfig({ ...rest, EDGE_TLS_CERTIFICATES: "/c" })).toThrow(/EDGE_TLS_PORT/);
+  expect(() => readConfig({ ...named, LISTEN_FDS: "2", EDGE_TLS_CERTIFICATES: "/c" })).toThrow(
+    /LISTEN_FDNAMES: must hold as many names/,
+  );
+});
+
 test.each([
   ["nothing", {}, { kind: "only" }],
   ["one worker", { EDGE_WORKERS: "1" }, { kind: "only" }],

@@ -2,6 +2,8 @@ import { readdir, readFile, writeFile } from "node:fs/promises";
 import { BoundSocket, type Socket } from "node:net";
 import { join } from "node:path";
 import { expect, test } from "vitest";
+import { part } from "../../test/support/parts.ts";
+import { install, makeCertificate } from "./support/certificates.ts";
 import { EdgeProcess, isRunning } from "./support/edge-process.ts";
 import { FeedServer, route } from "./support/feed-server.ts";
 import { echo, RestartLoad } from "./support/restart-load.ts";
@@ -322,6 +324,37 @@ test.each([1, 2])(
     await until(() => isRefused(edge.ready.port), "the port to be free");
   },
 );
+
+part("openssl")("by https", () => {
+  test.each([1, 2])(
+    "an edge of %i workers is followed by another at SIGUSR2 without a loss",
+    async (workers) => {
+      await using here = await world();
+      await using certificates = await tempDirectory();
+      const certificate = await makeCertificate([HOST]);
+      await install(certificates.path, "alice", certificate);
+      const environment = { EDGE_TLS_PORT: "0", EDGE_TLS_CERTIFICATES: certificates.path };
+      await using edge = await here.start(workers, { supervised: false, environment });
+      const tlsPorts = (): unknown[] => edge.said("edge listening").flatMap(({ tlsPort }) => tlsPort ?? []);
+      await until(() => tlsPorts().length === workers, "every process that serves");
+      const [port] = tlsPorts();
+      expect(new Set(tlsPorts()).size).toBe(1);
+      await using load = new RestartLoad(Number(port), HOST, [certificate.chain]);
+      await answers(load);
+
+      edge.child.kill("SIGUSR2");
+      expect(await edge.exited).toBe(0);
+      await answers(load);
+      await load.end();
+      expect(load.failures).toEqual([]);
+      expect(here.fn.requests).toHaveLength(load.sent);
+      expect(new Set(tlsPorts()).size).toBe(1);
+      expect((await call(edge.ready.port, HOST, "/f")).status).toBe(200);
+      process.kill(edge.said("the successor serves").at(-1)?.pid ?? 0, "SIGTERM");
+      await until(() => isRefused(Number(port)), "the port to be free");
+    },
+  );
+});
 
 test("where no successor can start, the edge serves on", async () => {
   await using here = await world();

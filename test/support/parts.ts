@@ -4,7 +4,7 @@ import { findProgram } from "../../bench/src/programs.ts";
 import { findOnPath } from "../../control-plane/src/sandbox/find-on-path.ts";
 
 /** Something of the machine that a test needs and that not every machine has. */
-export type Part = "bubblewrap" | "python3" | "go" | "npm" | "chromium" | "proc" | BenchPart;
+export type Part = "bubblewrap" | "python3" | "go" | "npm" | "chromium" | "openssl" | "proc" | BenchPart;
 /** What benches measure the edge with and against. */
 type BenchPart = "wrk" | "nginx" | "haproxy" | "caddy" | "k6";
 
@@ -17,6 +17,7 @@ const PROGRAMS: Readonly<Record<Exclude<Part, "proc" | BenchPart>, string>> = {
   go: "go",
   npm: "npm",
   chromium: "chromium",
+  openssl: "openssl",
 };
 
 /**

@@ -1,6 +1,6 @@
 import type { Socket } from "node:net";
 import type { Clients } from "../clients.ts";
-import type { Client } from "../exchange.ts";
+import type { Client, Downstream } from "../exchange.ts";
 import { handleRequest, type RequestParts } from "../handle-request.ts";
 import { originLines } from "../headers.ts";
 import type { HandOverReason } from "../metrics.ts";
@@ -103,14 +103,12 @@ export class PlainConnection {
     this.#socket.uncork();
   }
 
-  /** What upstreams are told of who asks. Made once for each host, which is nearly always one. */
-  originText(host: string): string {
+  /** What upstreams are told of who asks. Made once for each host, which is nearly always one; anew for who is behind a peer. */
+  originText(downstream: Downstream, host: string): string {
+    if (downstream !== this.#client) return textOf(originLines(downstream, host, "1.1"));
     if (this.#originHost !== host) {
-      const lines = originLines(this.#client, host, "1.1");
-      let text = "";
-      for (let i = 0; i < lines.length; i += 2) text += `${lines[i]}: ${lines[i + 1]}\r\n`;
       this.#originHost = host;
-      this.#originText = text;
+      this.#originText = textOf(originLines(downstream, host, "1.1"));
     }
     return this.#originText;
   }
@@ -297,4 +295,10 @@ export class PlainConnection {
     this.#parts.onClosed(this);
     this.#exchange?.transfer?.clientGone();
   };
+}
+
+function textOf(lines: readonly string[]): string {
+  let text = "";
+  for (let i = 0; i < lines.length; i += 2) text += `${lines[i]}: ${lines[i + 1]}\r\n`;
+  return text;
 }

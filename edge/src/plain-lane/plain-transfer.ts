@@ -76,7 +76,7 @@ export class PlainTransfer extends Transfer implements Holder {
 
   #requestText(): string {
     const { path, credentials } = this.forwarding;
-    const { method, plainRequest, requestId } = this.#exchange;
+    const { method, plainRequest, requestId, downstream } = this.#exchange;
     const { head, passed } = plainRequest;
     let text = `${method} ${path} HTTP/1.1\r\n${passed}`;
     // After what the client says, so that nothing of it can take these away.
@@ -85,7 +85,7 @@ export class PlainTransfer extends Transfer implements Holder {
     if (head.contentLength !== undefined) text += `Content-Length: ${head.contentLength}\r\n`;
     const callId = head.callId ?? requestId;
     return (
-      `${text}${this.#client.originText(head.host ?? "")}X-Request-Id: ${requestId}\r\nX-Call-Id: ${callId}\r\n` +
+      `${text}${this.#client.originText(downstream, head.host ?? "")}X-Request-Id: ${requestId}\r\nX-Call-Id: ${callId}\r\n` +
       `X-Start-Time: ${Date.now()}000000\r\n\r\n`
     );
   }

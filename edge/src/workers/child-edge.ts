@@ -4,6 +4,7 @@ import { KnownError } from "@openfaas-cloud/shared/known-error.ts";
 import { must } from "@openfaas-cloud/shared/must.ts";
 import type { ReadyMessage } from "@openfaas-cloud/shared/process-message.ts";
 import type { EdgeSockets } from "../edge.ts";
+import { HTTP_SOCKET, HTTPS_SOCKET } from "../listen.ts";
 import type { FromEdge, FromPrimary } from "./edge-message.ts";
 
 const FIRST_DESCRIPTOR = 3;
@@ -12,7 +13,7 @@ export interface ChildEdgePlan {
   /** What it is told besides what this process was told; an empty variable is as good as none. */
   readonly environment: Readonly<Record<string, string>>;
   /** Given to it from descriptor 3 on (sd_listen_fds(3)). Without one for the admin port it opens its own. */
-  readonly sockets: Pick<EdgeSockets, "clients"> & Partial<EdgeSockets>;
+  readonly sockets: Omit<EdgeSockets, "admin"> & Partial<EdgeSockets>;
   /** It says how many connections it has. */
   onConnections?(): void;
 }
@@ -40,9 +41,11 @@ export class ChildEdge {
 
   constructor({ environment, sockets, onConnections }: ChildEdgePlan) {
     const program = must(process.argv[1], "the program's path");
-    const { clients, admin } = sockets;
+    const { http, https, admin } = sockets;
+    const clients = [...http, ...https];
     const handedOver = {
       LISTEN_FDS: String(clients.length),
+      LISTEN_FDNAMES: [...http.map(() => HTTP_SOCKET), ...https.map(() => HTTPS_SOCKET)].join(":"),
       EDGE_ADMIN_FD: admin === undefined ? "" : String(FIRST_DESCRIPTOR + clients.length),
     };
     const child = spawn(process.execPath, [...process.execArgv, program], {

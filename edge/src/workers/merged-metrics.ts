@@ -13,6 +13,8 @@ const LEAST = new Set([
   "ofc_edge_route_version",
   "ofc_edge_routes",
   "ofc_edge_feed_connected",
+  "ofc_edge_tls_certificates",
+  "ofc_edge_tls_soonest_expiry_seconds",
   "process_start_time_seconds",
   "process_max_fds",
 ]);

@@ -6,7 +6,7 @@ import { listenForAdmin } from "../admin.ts";
 import type { EdgeConfig } from "../config.ts";
 import type { RunningEdge } from "../edge.ts";
 import { family } from "../exposition.ts";
-import { bind } from "../listen.ts";
+import { bind, type Door } from "../listen.ts";
 import type { Logger } from "../logger.ts";
 import { ChildEdge } from "./child-edge.ts";
 import { MergedMetrics } from "./merged-metrics.ts";
@@ -43,7 +43,7 @@ export async function startPrimary(config: EdgeConfig, workers: number, logger: 
           EDGE_ADMIN_HOST: "127.0.0.1",
           EDGE_ADMIN_PORT: "0",
         },
-        sockets: { clients: held.descriptors },
+        sockets: { http: held.http, https: held.https },
         onConnections: () => tellFewest(),
       }),
     );
@@ -105,7 +105,7 @@ export async function startPrimary(config: EdgeConfig, workers: number, logger: 
   return {
     port,
     adminPort: admin.port,
-    sockets: { clients: held.descriptors, admin: admin.descriptor },
+    sockets: { http: held.http, https: held.https, admin: admin.descriptor },
     serving: Promise.all(ready().map((worker) => worker.serving)).then(() => undefined),
     leaveAdminPort: () => admin.stopAccepting(),
     replaceWorkers: () => {
@@ -130,11 +130,27 @@ export async function startPrimary(config: EdgeConfig, workers: number, logger: 
 }
 
 interface HeldSockets {
-  readonly descriptors: readonly number[];
+  readonly http: readonly number[];
+  readonly https: readonly number[];
   letGo(): void;
 }
 
-async function holdSockets({ host, port, descriptors }: EdgeConfig): Promise<HeldSockets> {
+async function holdSockets(config: EdgeConfig): Promise<HeldSockets> {
+  const { host, tls } = config;
+  const http = await hold(config);
+  const https = tls === undefined ? undefined : await hold({ host, ...tls });
+  const letGo = (): void => {
+    http.letGo();
+    https?.letGo();
+  };
+  return { http: http.descriptors, https: https?.descriptors ?? [], letGo };
+}
+
+async function hold({
+  host,
+  port,
+  descriptors,
+}: Door): Promise<{ descriptors: readonly number[]; letGo(): void }> {
   if (descriptors.length > 0) {
     const letGo = (): void => {
       for (const fd of descriptors) closeSync(fd);

@@ -1,4 +1,5 @@
 import { Agent, request as httpRequest, type IncomingMessage, type ServerResponse } from "node:http";
+import { request as httpsRequest, Agent as SecureAgent } from "node:https";
 import { setTimeout as sleep } from "node:timers/promises";
 
 const KEEP_ALIVE_CLIENTS = 16;
@@ -23,17 +24,21 @@ export class RestartLoad implements AsyncDisposable {
   readonly answeredMs: number[] = [];
   readonly #port: number;
   readonly #host: string;
+  readonly #trusted: readonly string[] | undefined;
   readonly #clients: Promise<void>[];
   readonly #agents: Agent[] = [];
   #sent = 0;
   #ended = false;
 
-  constructor(port: number, host: string) {
+  /** @param trusted the certificates that clients believe, who come by https then */
+  constructor(port: number, host: string, trusted?: readonly string[]) {
     this.#port = port;
     this.#host = host;
-    this.#clients = Array.from({ length: KEEP_ALIVE_CLIENTS + FRESH_CLIENTS }, (_, i) =>
-      this.#ask(new Agent({ keepAlive: i < KEEP_ALIVE_CLIENTS, maxSockets: 1 })),
-    );
+    this.#trusted = trusted;
+    this.#clients = Array.from({ length: KEEP_ALIVE_CLIENTS + FRESH_CLIENTS }, (_, i) => {
+      const options = { keepAlive: i < KEEP_ALIVE_CLIENTS, maxSockets: 1 };
+      return this.#ask(trusted === undefined ? new Agent(options) : new SecureAgent(options));
+    });
   }
 
   /** Requests sent so far. */
@@ -67,7 +72,9 @@ export class RestartLoad implements AsyncDisposable {
     const fail = (what: string): void => void this.failures.push({ sentMs, what, method });
     const body = method === "POST" ? id.repeat(50) : "";
     const { promise, resolve } = Promise.withResolvers<void>();
-    const request = httpRequest({
+    const secure = this.#trusted && { ca: [...this.#trusted], servername: this.#host };
+    const request = (secure === undefined ? httpRequest : httpsRequest)({
+      ...secure,
       agent,
       method,
       host: "127.0.0.1",
