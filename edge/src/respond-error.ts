@@ -51,8 +51,8 @@ interface BrokenClientError extends NodeJS.ErrnoException {
  * was anybody to answer.
  */
 export function respondToBrokenClient(socket: Duplex, error: BrokenClientError): boolean {
-  const answer = answerUnderWay(socket);
-  if (answer !== undefined) {
+  const answer = currentAnswer(socket);
+  if (answer?.headersSent === true) {
     breakOff(answer, socket, error);
     return false;
   }
@@ -61,7 +61,9 @@ export function respondToBrokenClient(socket: Duplex, error: BrokenClientError):
     return false;
   }
   const { status, message } = brokenClientStatus(error);
-  const body = JSON.stringify({ error: { code: "request-invalid", message } });
+  // What broke may be the body of a HEAD, whose answer has none.
+  const isHead = answer?.req.method === "HEAD";
+  const body = isHead ? "" : JSON.stringify({ error: { code: "request-invalid", message } });
   socket.end(
     `HTTP/1.1 ${status}\r\nContent-Type: application/json; charset=utf-8\r\nContent-Length: ${Buffer.byteLength(body)}\r\n` +
       `Date: ${new Date().toUTCString()}\r\nConnection: close\r\n\r\n${body}`,
@@ -70,10 +72,10 @@ export function respondToBrokenClient(socket: Duplex, error: BrokenClientError):
   return true;
 }
 
-/** A second answer into the middle of this would be read as part of it. */
-function answerUnderWay(socket: Duplex): ServerResponse | undefined {
+/** To the request that is being served on a connection; where it has begun already, another would be read as part of it. */
+function currentAnswer(socket: Duplex): ServerResponse | undefined {
   const current = (socket as { _httpMessage?: unknown })._httpMessage;
-  return current instanceof ServerResponse && current.headersSent ? current : undefined;
+  return current instanceof ServerResponse ? current : undefined;
 }
 
 /** The request under an answer broke off. An answer that is whole and waited for the rest of it ends; any other is cut. */

@@ -134,3 +134,11 @@ test("a client that asks before it sends is told to continue only when it may", 
   const refused = await exchangeRaw(world.edge.port, `${head}Content-Length: 99999999\r\n\r\n`);
   expect(refused).toMatch(/^HTTP\/1\.1 413 /);
 });
+
+test("a HEAD whose body breaks off is refused without a body, which its client would read as the next answer", async () => {
+  await using world = await setup();
+  const head = `HEAD /hello HTTP/1.1\r\n${HOST}Transfer-Encoding: chunked\r\n\r\nzz\r\n`;
+  const answer = await exchangeRaw(world.edge.port, head);
+  expect(answer).toMatch(/^HTTP\/1\.1 400 /);
+  expect(answer).toMatch(/\r\n\r\n$/);
+});
