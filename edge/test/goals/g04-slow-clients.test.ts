@@ -5,7 +5,7 @@ import { z } from "zod";
 import { FeedServer, route } from "../support/feed-server.ts";
 import { kernelSockets } from "../support/kernel-queues.ts";
 import { until } from "../support/servers.ts";
-import { type EdgeProcess, startEdgeProcess } from "./support/edge-process.ts";
+import { AS_SUPERVISED, type EdgeProcess, startEdgeProcess } from "./support/edge-process.ts";
 import { HONEST_CONNECTIONS, startFunctions, startHonestLoad } from "./support/honest.ts";
 import { LANES } from "./support/lanes.ts";
 import { startPart } from "./support/part-process.ts";
@@ -15,8 +15,6 @@ const MIB = 1024 * 1024;
 const HEADER_DRIPS = size(1_540, 10_000);
 const BODY_DRIPS = size(310, 2_000);
 const NEVER_READING = size(150, 1_000);
-/** supervisor.ts */
-const AS_SUPERVISED = { NODE_OPTIONS: "--max-semi-space-size=16", MALLOC_ARENA_MAX: "2" };
 const LOOK_EVERY_MS = 200;
 /** Before, and after. */
 const BASELINE_MS = 5_000;

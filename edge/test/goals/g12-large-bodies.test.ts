@@ -2,7 +2,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { expect, test } from "vitest";
 import { z } from "zod";
 import { FeedServer, route } from "../support/feed-server.ts";
-import { startEdgeProcess } from "./support/edge-process.ts";
+import { AS_SUPERVISED, startEdgeProcess } from "./support/edge-process.ts";
 import { startFunctions, startHonestLoad } from "./support/honest.ts";
 import { LANES } from "./support/lanes.ts";
 import { startPart } from "./support/part-process.ts";
@@ -18,8 +18,6 @@ const UPLOADS = size(10, 100);
  */
 const WATCHED_MS = size(20_000, 60_000);
 const READ_BYTES_PER_S = 64 * KIB;
-/** supervisor.ts */
-const AS_SUPERVISED = { NODE_OPTIONS: "--max-semi-space-size=16", MALLOC_ARENA_MAX: "2" };
 /** In which what the kernel held for the bodies is given back. */
 const SETTLED_MS = 3_000;
 /** Before, and after. */

@@ -78,7 +78,7 @@ export function readLenient(bytes: Buffer, from: number, how: Leniency): Lenient
   for (let text = line(); text !== ""; text = line()) {
     if (text === undefined) return undefined;
     const colon = text.indexOf(":");
-    headers.push(text.slice(0, colon), text.slice(colon + 1).trim());
+    headers.push(text.slice(0, colon), text.slice(colon + 1).replaceAll(/^[ \t]+|[ \t]+$/g, ""));
   }
   const framing = framingOf(headers, how);
   const bodyStart = at;
@@ -130,9 +130,10 @@ function framingOf(headers: readonly string[], how: Leniency) {
   const lengths: number[] = [];
   let chunked = false;
   for (let i = 0; i < headers.length; i += 2) {
-    const given = (headers[i] ?? "").toLowerCase();
-    const name = how.foldNames ? given.replaceAll("_", "-").replaceAll(/[^!-~]/g, "") : given;
-    const value = headers[i + 1] ?? "";
+    const spelled = (headers[i] ?? "").toLowerCase();
+    const name = how.foldNames ? spelled.replaceAll("_", "-").replaceAll(/[^!-~]/g, "") : spelled;
+    const given = headers[i + 1] ?? "";
+    const value = how.looseValues ? given.trim() : given;
     if (name === "content-length") {
       seen.push(value);
       lengths.push(how.looseValues ? Number.parseInt(value, 10) || 0 : Number(value));
