@@ -1,5 +1,5 @@
 import { ServerResponse } from "node:http";
-import type { Duplex } from "node:stream";
+import type { Socket } from "node:net";
 import type { Exchange } from "./exchange.ts";
 import type { Link, Refusal } from "./refusal.ts";
 
@@ -50,7 +50,7 @@ interface BrokenClientError extends NodeJS.ErrnoException {
  * For what never became a request: the parser gave up, or the client did not finish its head in time. Tells whether there
  * was anybody to answer.
  */
-export function respondToBrokenClient(socket: Duplex, error: BrokenClientError): boolean {
+export function respondToBrokenClient(socket: Socket, error: BrokenClientError): boolean {
   const answer = currentAnswer(socket);
   if (answer?.headersSent === true) {
     breakOff(answer, socket, error);
@@ -64,22 +64,22 @@ export function respondToBrokenClient(socket: Duplex, error: BrokenClientError):
   // What broke may be the body of a HEAD, whose answer has none.
   const isHead = answer?.req.method === "HEAD";
   const body = isHead ? "" : JSON.stringify({ error: { code: "request-invalid", message } });
-  socket.end(
+  socket.write(
     `HTTP/1.1 ${status}\r\nContent-Type: application/json; charset=utf-8\r\nContent-Length: ${Buffer.byteLength(body)}\r\n` +
       `Date: ${new Date().toUTCString()}\r\nConnection: close\r\n\r\n${body}`,
   );
-  setTimeout(() => socket.destroy(), LINGER_MS).unref();
+  socket.destroySoon();
   return true;
 }
 
 /** To the request that is being served on a connection; where it has begun already, another would be read as part of it. */
-function currentAnswer(socket: Duplex): ServerResponse | undefined {
+function currentAnswer(socket: Socket): ServerResponse | undefined {
   const current = (socket as { _httpMessage?: unknown })._httpMessage;
   return current instanceof ServerResponse ? current : undefined;
 }
 
 /** The request under an answer broke off. An answer that is whole and waited for the rest of it ends; any other is cut. */
-function breakOff(answer: ServerResponse, socket: Duplex, error: Error): void {
+function breakOff(answer: ServerResponse, socket: Socket, error: Error): void {
   if (answer.req.listenerCount("error") > 0) answer.req.emit("error", error);
   if (!answer.writableEnded) socket.destroy();
 }

@@ -1,3 +1,4 @@
+import { connect } from "node:net";
 import { describe, expect, test } from "vitest";
 import { FeedServer, route } from "./support/feed-server.ts";
 import { exchangeRaw, rawClient, testEdge, until, upstream } from "./support/servers.ts";
@@ -142,3 +143,36 @@ test("a HEAD whose body breaks off is refused without a body, which its client w
   expect(answer).toMatch(/^HTTP\/1\.1 400 /);
   expect(answer).toMatch(/\r\n\r\n$/);
 });
+
+test.each([
+  ["refused", "GET /a%2fb HTTP/1.1\r\n", 400],
+  ["not understood", "GET /hello HTTP/1.1\r\nX : y\r\n", 400],
+  ["served as the last", "GET /hello HTTP/1.1\r\nConnection: close\r\n", 200],
+  ["served as the last, and of HTTP/1.0", "GET /hello HTTP/1.0\r\n", 200],
+])(
+  "a client that goes on sending when it was %s reads its answer, and is not reset",
+  async (_what, head, status) => {
+    await using world = await setup();
+    // Does not take the edge's end for its own, as a client does not that is in the middle of a sentence.
+    const client = connect({ port: world.edge.port, host: "127.0.0.1", allowHalfOpen: true, noDelay: true });
+    const closed = new Promise((resolve) => client.once("close", resolve));
+    const errors: Error[] = [];
+    client.on("error", (error) => errors.push(error));
+    let text = "";
+    client.on("data", (chunk: Buffer) => {
+      text += chunk.toString("latin1");
+    });
+    client.write(`${head}${HOST}\r\n`);
+    await until(() => text.includes("\r\n\r\n"), "the answer");
+    for (let i = 0; i < 20 && !client.destroyed; i++) {
+      await new Promise((resolve) => client.write(`GET /hello/${i} HTTP/1.1\r\n${HOST}\r\n`, resolve));
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    client.end();
+    await closed;
+    expect(errors).toEqual([]);
+    expect(text).toMatch(new RegExp(`^HTTP/1\\.1 ${status} `));
+    expect(text.match(/^HTTP\/1\.1 /gm)).toHaveLength(1);
+    expect(world.fn.requests.length).toBeLessThan(2);
+  },
+);

@@ -6,6 +6,7 @@ import { handleRequest, type RequestParts } from "../handle-request.ts";
 import { record } from "../record.ts";
 import { respondToBrokenClient } from "../respond-error.ts";
 import type { TransferParts } from "../transfer.ts";
+import { closeInStages } from "./close-in-stages.ts";
 import { EarlyBytes } from "./early-bytes.ts";
 import { type Arrival, FullExchange, type FullExchangeParts } from "./full-exchange.ts";
 import type { Tunnels } from "./tunnels.ts";
@@ -58,6 +59,7 @@ export class FullLane {
   }
 
   accept(socket: Socket): void {
+    closeInStages(socket);
     this.#serveConnection(socket);
   }
 
@@ -112,7 +114,9 @@ export class FullLane {
     });
     server.on("clientError", (error, socket) => {
       turns.refuse(socket, () => {
-        if (respondToBrokenClient(socket, error)) this.#parts.metrics.refused["request-invalid"] += 1;
+        // Whatever `accept` is given is one.
+        if (respondToBrokenClient(socket as Socket, error))
+          this.#parts.metrics.refused["request-invalid"] += 1;
       });
     });
     return server;

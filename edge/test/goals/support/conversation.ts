@@ -1,4 +1,4 @@
-import { connect } from "node:net";
+import { connect, type Socket } from "node:net";
 
 export interface Speech {
   /** Written one after the other, each a packet of its own as far as TCP lets it. */
@@ -21,7 +21,14 @@ const PATIENCE_MS = 8_000;
 export function converse(port: number, speech: Speech): Promise<Heard> {
   const { promise, resolve } = Promise.withResolvers<Heard>();
   const chunks: Buffer[] = [];
-  const socket = connect({ port, host: "127.0.0.1", localAddress: speech.from, noDelay: true });
+  // What the edge still says behind its end of the connection is to be heard, and a piece under way to be sent.
+  const socket = connect({
+    port,
+    host: "127.0.0.1",
+    localAddress: speech.from,
+    noDelay: true,
+    allowHalfOpen: true,
+  });
   const finish = (closed: boolean): void => {
     clearTimeout(timer);
     socket.destroy();
@@ -32,21 +39,18 @@ export function converse(port: number, speech: Speech): Promise<Heard> {
   // A reset counts as closed; what had come before it stays.
   socket.on("error", () => finish(true));
   socket.on("close", () => finish(true));
-  const [only] = speech.pieces;
-  if (speech.pieces.length === 1 && only !== undefined) {
-    socket.write(only);
-    if (speech.halfClose === true) socket.end();
-  } else
-    void say(speech, (piece) => socket.write(piece)).then(() => speech.halfClose === true && socket.end());
+  void say(speech, socket);
   return promise;
 }
 
 /** With a turn of the event loop in between, so that the pieces arrive as pieces. */
-async function say({ pieces }: Speech, write: (piece: Buffer) => void): Promise<void> {
-  for (const piece of pieces) {
-    write(piece);
-    await new Promise((resolve) => setImmediate(resolve));
+async function say({ pieces, halfClose }: Speech, socket: Socket): Promise<void> {
+  for (const [i, piece] of pieces.entries()) {
+    if (i > 0) await new Promise((resolve) => setImmediate(resolve));
+    socket.write(piece);
   }
+  if (halfClose === true || socket.readableEnded) socket.end();
+  else socket.once("end", () => socket.end());
 }
 
 /** Runs a task for each item, so many at once. */
