@@ -187,7 +187,7 @@ export class HeadReader implements RequestHead {
         this.chunked = true;
         break;
       case "connection":
-        this.connectionOptions = [...this.connectionOptions, ...optionsOf(value)];
+        this.connectionOptions = this.connectionOptions.concat(optionsOf(value));
         break;
       case "upgrade":
         this.asksUpgrade = true;
@@ -254,7 +254,10 @@ export function readHead(raw: RawHeaders, httpVersion: string): RequestHead | Re
 }
 
 function optionsOf(connection: string): string[] {
-  return connection.split(",").map((option) => option.trim().toLowerCase());
+  return connection
+    .toLowerCase()
+    .split(",")
+    .map((option) => option.trim());
 }
 
 /**

@@ -28,6 +28,8 @@ test.each<[string, string, boolean]>([
     true,
   ],
   ["another scheme", "Digest username=ofc_x", false],
+  ["more words than anybody looks at", `Bearer ${"a.b.c ".repeat(64)}`, true],
+  ["as many words as a scheme may have", `Digest ${'a="b", '.repeat(31)}`, false],
   ["an empty value", "", false],
 ])("%s", (_what, authorization, isOurs) => {
   expect(isPlatformCredential(authorization)).toBe(isOurs);

@@ -52,7 +52,8 @@ export class RequestBody extends Readable {
   override _read(): void {
     if (this.#over) return;
     this.#waitForClient();
-    this.#request.resume();
+    // All that is held as one, through #onData: chunks of a byte each would cost as much as any.
+    if (this.#request.read() === null) this.#request.resume();
   }
 
   override pause(): this {
