@@ -7,6 +7,8 @@ export interface Speech {
   readonly from: string;
   /** Ends the client's side after the last piece: for what waits for more and would never be answered. */
   readonly halfClose?: boolean;
+  /** Awaited before the last piece, when all others are on their way. */
+  readonly beforeLast?: () => Promise<void>;
 }
 
 export interface Heard {
@@ -44,9 +46,10 @@ export function converse(port: number, speech: Speech): Promise<Heard> {
 }
 
 /** With a turn of the event loop in between, so that the pieces arrive as pieces. */
-async function say({ pieces, halfClose }: Speech, socket: Socket): Promise<void> {
+async function say({ pieces, halfClose, beforeLast }: Speech, socket: Socket): Promise<void> {
   for (const [i, piece] of pieces.entries()) {
     if (i > 0) await new Promise((resolve) => setImmediate(resolve));
+    if (i === pieces.length - 1) await beforeLast?.();
     socket.write(piece);
   }
   if (halfClose === true || socket.readableEnded) socket.end();

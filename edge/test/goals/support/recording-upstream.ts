@@ -53,6 +53,10 @@ export class RecordingUpstream implements AsyncDisposable {
     this.#byClient.delete(client);
   }
 
+  forgetAll(): void {
+    this.#byClient.clear();
+  }
+
   /** Connections on which two ways of reading find requests in different places. */
   disagreements(): string[] {
     return this.#recordings.flatMap((recording, i) => {
