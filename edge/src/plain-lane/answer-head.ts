@@ -10,6 +10,8 @@ export interface AnswerHead {
   readonly fields: AnswerReader;
   /** The lines that the client is sent as they came, each with its CRLF. */
   readonly passed: string;
+  /** The whole head. */
+  readonly text: string;
 }
 
 /** RFC 9112 §4 and §5, without obsolete folding. Bytes above ASCII pass in values (obs-text), as functions do send them. */
@@ -46,6 +48,7 @@ export function parseAnswerHead(text: string, domains: Domains | undefined): Ans
     minorVersion: match[1] === "0" ? "0" : "1",
     status: Number(match[2]),
     reason: match[3] ?? "",
+    text,
     fields,
     passed: fields.hopNames.length === 0 ? passed : withoutLines(passed, fields.hopNames),
   };

@@ -9,7 +9,7 @@ import { HEAD_LATE } from "../refusal-texts.ts";
 import { LINGER_MS } from "../respond-error.ts";
 import { PlainExchange } from "./plain-exchange.ts";
 import type { PlainTransferParts } from "./plain-transfer.ts";
-import { parseRequestHead } from "./request-head.ts";
+import { type PlainRequest, parseRequestHead } from "./request-head.ts";
 
 export interface PlainConnectionParts extends RequestParts, PlainTransferParts {
   readonly clients: Clients;
@@ -47,6 +47,8 @@ export class PlainConnection {
   /** Read, and not yet used: of a head, or sent ahead. */
   #held: Buffer | undefined;
   #exchange: PlainExchange | undefined;
+  /** Programs often ask the same again, to the byte. */
+  #recent: PlainRequest | undefined;
   /** The part of the body that came with the head. */
   #firstOfBody: Buffer | undefined;
   #bodyLeft = 0;
@@ -192,7 +194,9 @@ export class PlainConnection {
       return;
     }
     const bodyAt = end + HEAD_END.length;
-    const request = parseRequestHead(bytes.toString("latin1", 0, bodyAt));
+    const text = bytes.toString("latin1", 0, bodyAt);
+    const request = this.#recent?.text === text ? this.#recent : parseRequestHead(text);
+    this.#recent = request;
     if (request === undefined) {
       this.#handOver(bytes, "form");
       return;

@@ -3,7 +3,7 @@ import type { Forwarding, Outcome } from "../forwarding.ts";
 import type { RawHeaders } from "../headers.ts";
 import type { PlainConnection } from "./plain-connection.ts";
 import { PlainTransfer, type PlainTransferParts } from "./plain-transfer.ts";
-import { type PlainRequest, rawHeadersOf } from "./request-head.ts";
+import type { PlainRequest } from "./request-head.ts";
 
 const REASONS: Readonly<Record<number, string>> = {
   307: "Temporary Redirect",
@@ -49,7 +49,7 @@ export class PlainExchange extends Exchange {
   }
 
   get rawHeaders(): RawHeaders {
-    return rawHeadersOf(this.plainRequest);
+    return this.plainRequest.rawHeaders;
   }
 
   get status(): number {

@@ -1,5 +1,5 @@
 import type { Forwarding } from "../forwarding.ts";
-import { credentialLines, reasonPhrase, trailers } from "../headers.ts";
+import { reasonPhrase, trailers } from "../headers.ts";
 import { type Progress, Transfer, type TransferParts } from "../transfer.ts";
 import type { Replica } from "../upstreams.ts";
 import { type AnswerHead, parseAnswerHead } from "./answer-head.ts";
@@ -76,16 +76,14 @@ export class PlainTransfer extends Transfer implements Holder {
 
   #requestText(): string {
     const { path, credentials } = this.forwarding;
-    const { method, plainRequest, requestId, downstream } = this.#exchange;
-    const { head, passed } = plainRequest;
-    let text = `${method} ${path} HTTP/1.1\r\n${passed}`;
-    // After what the client says, so that nothing of it can take these away.
-    const kept = credentialLines(head, credentials);
-    for (let i = 0; i < kept.length; i += 2) text += `${kept[i]}: ${kept[i + 1]}\r\n`;
-    if (head.contentLength !== undefined) text += `Content-Length: ${head.contentLength}\r\n`;
+    const { plainRequest, requestId, downstream } = this.#exchange;
+    const { head } = plainRequest;
+    const text = plainRequest.forwarded(path, credentials);
+    const origin = this.#client.originText(downstream, head.host ?? "");
     const callId = head.callId ?? requestId;
+    // After what the client says, so that nothing of it can take these away.
     return (
-      `${text}${this.#client.originText(downstream, head.host ?? "")}X-Request-Id: ${requestId}\r\nX-Call-Id: ${callId}\r\n` +
+      `${text}${origin}X-Request-Id: ${requestId}\r\nX-Call-Id: ${callId}\r\n` +
       `X-Start-Time: ${Date.now()}000000\r\n\r\n`
     );
   }
@@ -134,16 +132,22 @@ export class PlainTransfer extends Transfer implements Holder {
         this.#held = Buffer.from(all.subarray(from));
         return;
       }
-      const head = parseAnswerHead(
-        all.toString("latin1", from, end + HEAD_END.length),
-        this.destination.domains,
-      );
+      const head = this.#readHead(all.toString("latin1", from, end + HEAD_END.length));
       from = end + HEAD_END.length;
       // An interim answer is for this hop; one to an upgrade that nobody asked for is none.
       if (head === undefined || head.status === 101) this.broken();
       else if (head.status < 200) this.interimAnswer();
       else this.#onHead(head, all.subarray(from));
     }
+  }
+
+  /** Answers of one function are often alike to the byte, as long as their `Date` is the same. */
+  #readHead(text: string): AnswerHead | undefined {
+    const upstream = this.#upstream;
+    if (upstream?.recentHead?.text === text) return upstream.recentHead;
+    const head = parseAnswerHead(text, this.destination.domains);
+    if (upstream !== undefined) upstream.recentHead = head;
+    return head;
   }
 
   #onHead(head: AnswerHead, rest: Buffer): void {

@@ -1,15 +1,59 @@
-import { fieldKind, HeadReader, isPassed, MAX_HEADER_LINES, type RequestHead } from "../headers.ts";
+import {
+  type CredentialsRule,
+  credentialLines,
+  fieldKind,
+  HeadReader,
+  isPassed,
+  MAX_HEADER_LINES,
+  type RequestHead,
+} from "../headers.ts";
 import { fieldLines, TOKEN, trimBlanks } from "./header-lines.ts";
 
-/** A request of the narrow form that the plain lane serves, with its head read. */
-export interface PlainRequest {
+export interface PlainRequestParts {
   readonly method: string;
   readonly rawTarget: string;
   readonly head: RequestHead;
   /** The lines that an upstream is sent as they came, each with its CRLF. */
   readonly passed: string;
-  /** The whole head; `rawHeadersOf` takes it apart for who wants to know. */
+  /** The whole head. */
   readonly text: string;
+}
+
+/**
+ * A request of the narrow form that the plain lane serves, with its head read. A value: the next request of a connection whose
+ * head is the same, byte for byte, is the same one, and what was made of it is made once.
+ */
+export class PlainRequest implements PlainRequestParts {
+  readonly method: string;
+  readonly rawTarget: string;
+  readonly head: RequestHead;
+  readonly passed: string;
+  readonly text: string;
+  #forwarded: { readonly path: string; readonly rule: CredentialsRule; readonly text: string } | undefined;
+
+  constructor({ method, rawTarget, head, passed, text }: PlainRequestParts) {
+    this.method = method;
+    this.rawTarget = rawTarget;
+    this.head = head;
+    this.passed = passed;
+    this.text = text;
+  }
+
+  /** Name, value, name, value. */
+  get rawHeaders(): string[] {
+    return fieldLines(this.text, this.text.indexOf("\r\n") + 2);
+  }
+
+  /** The head an upstream is sent, as far as it is the client's. */
+  forwarded(path: string, rule: CredentialsRule): string {
+    if (this.#forwarded?.path === path && this.#forwarded.rule === rule) return this.#forwarded.text;
+    let text = `${this.method} ${path} HTTP/1.1\r\n${this.passed}`;
+    const kept = credentialLines(this.head, rule);
+    for (let i = 0; i < kept.length; i += 2) text += `${kept[i]}: ${kept[i + 1]}\r\n`;
+    if (this.head.contentLength !== undefined) text += `Content-Length: ${this.head.contentLength}\r\n`;
+    this.#forwarded = { path, rule, text };
+    return text;
+  }
 }
 
 /**
@@ -54,18 +98,13 @@ export function parseRequestHead(text: string): PlainRequest | undefined {
   }
   if (text.length - 2 > runAt) passed += text.slice(runAt, text.length - 2);
   if (lines > MAX_HEADER_LINES || !isPlain(reader)) return undefined;
-  return {
+  return new PlainRequest({
     method: text.slice(0, methodEnd),
     rawTarget: text.slice(methodEnd + 1, lineEnd - VERSION_LENGTH),
     head: reader,
     passed,
     text,
-  };
-}
-
-/** Name, value, name, value. */
-export function rawHeadersOf({ text }: PlainRequest): string[] {
-  return fieldLines(text, text.indexOf("\r\n") + 2);
+  });
 }
 
 function isPlain(head: RequestHead): boolean {

@@ -1,6 +1,7 @@
 import { connect, type Socket } from "node:net";
 import { connect as connectTls } from "node:tls";
 import type { DeadlineClock, Timed } from "../deadline-clock.ts";
+import type { AnswerHead } from "./answer-head.ts";
 
 const CONNECT_TIMEOUT_MS = 2_000;
 /** Node's servers close an idle connection after 5 s and say so only sometimes. */
@@ -30,6 +31,8 @@ export class UpstreamConnection {
   #closed = false;
   #holder: Holder | undefined;
   idleUntilMs = 0;
+  /** Of the answer before: the next one's is often the same, and need not be read again then. */
+  recentHead: AnswerHead | undefined;
 
   constructor(connections: UpstreamConnections, open: OpenSocket, holder: Holder) {
     this.#connections = connections;
