@@ -2,13 +2,14 @@ import { randomBytes } from "node:crypto";
 import type { Socket } from "node:net";
 import type { Client, Exchange } from "./exchange.ts";
 import { LeaveTaking } from "./leave-taking.ts";
+import { Roster } from "./roster.ts";
 import { connectedClient, type TrustedPeers } from "./trusted-peers.ts";
 
 /** Who is connected, and what of theirs is under way, whichever lane serves them. */
 export class Clients {
   readonly #trusted: TrustedPeers;
   readonly #connections = new Map<Socket, Client>();
-  readonly #inFlight = new Set<Exchange>();
+  readonly #inFlight = new Roster<Exchange>();
   /** A random prefix for each run and a counter: as unique as a UUID, at a tenth of its cost. */
   readonly #idPrefix = randomBytes(6).toString("base64url").replaceAll(/[-_]/g, "0");
   #requestCount = 0;
@@ -80,7 +81,7 @@ export class Clients {
   }
 
   /** From now on `draining`: tells what is under way, and how the connections take their leave. */
-  startDrain(): { readonly underWay: ReadonlySet<Exchange>; readonly leaveTaking: LeaveTaking } {
+  startDrain(): { readonly underWay: Iterable<Exchange>; readonly leaveTaking: LeaveTaking } {
     const leaveTaking = new LeaveTaking(() => [...this.#inFlight].map(({ client }) => client));
     for (const [socket, client] of this.#connections) leaveTaking.add(client, socket);
     this.#leaveTaking = leaveTaking;

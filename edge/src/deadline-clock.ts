@@ -1,13 +1,15 @@
+import { type Enlisted, Roster } from "./roster.ts";
+
 const TICK_MS = 100;
 
 /** Something that may take too long; asked now and then. */
-export interface Timed {
+export interface Timed extends Enlisted {
   check(nowMs: number): void;
 }
 
 /** One timer for all requests under way, instead of one or two for each. Its grain is the precision of every deadline. */
 export class DeadlineClock implements Disposable {
-  readonly #watched = new Set<Timed>();
+  readonly #watched = new Roster<Timed>();
   readonly #timer: NodeJS.Timeout;
   #nowMs = performance.now();
 

@@ -74,6 +74,8 @@ export abstract class Exchange implements RequestLines {
   bytesReceived = 0;
   bytesSent = 0;
   recorded = false;
+  /** Among the requests under way. */
+  rosterIndex = -1;
   /** Given back when forwarding has ended. */
   permit: Permit | undefined;
 

@@ -37,6 +37,8 @@ const IDEMPOTENT = new Set(["GET", "HEAD", "OPTIONS", "PUT", "DELETE"]);
 export abstract class Transfer implements Timed {
   protected readonly forwarding: Forwarding;
   protected readonly destination: Destination;
+  /** Of the deadline clock. */
+  rosterIndex = -1;
   readonly #exchange: Exchange;
   readonly #parts: TransferParts;
   /** When the attempt under way began. */

@@ -28,6 +28,8 @@ export interface TunnelsOptions {
  * with each table, and once a second, since sessions end. The control plane judges its own.
  */
 export class Tunnels implements Timed, Disposable {
+  /** Of the deadline clock. */
+  rosterIndex = -1;
   readonly #options: TunnelsOptions;
   readonly #open = new Map<Pass, () => void>();
   readonly #meters = new Set<() => void>();

@@ -141,6 +141,8 @@ export interface UpstreamConnectionsOptions {
 
 /** The connections of the plain lane to one replica. Idle ones wait for the next request, the last used first. */
 export class UpstreamConnections implements Timed {
+  /** Of the deadline clock. */
+  rosterIndex = -1;
   readonly #open: OpenSocket;
   readonly #clock: DeadlineClock;
   readonly #counted: UpstreamConnectionsOptions["counted"];
