@@ -10,7 +10,7 @@ import type { Lane } from "./lanes.ts";
 const MAIN = join(import.meta.dirname, "../../../src/main.ts");
 
 /** What supervisor.ts starts an edge with; where memory is the subject, it is that of an edge as it ships. */
-export const AS_SUPERVISED = { NODE_OPTIONS: "--max-semi-space-size=16", MALLOC_ARENA_MAX: "2" };
+export const AS_SUPERVISED = { NODE_OPTIONS: "--max-semi-space-size=4", MALLOC_ARENA_MAX: "2" };
 
 /** An edge whose memory, time and death are its own. */
 export interface EdgeProcess extends AsyncDisposable {
