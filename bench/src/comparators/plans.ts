@@ -4,7 +4,7 @@ import { type Comparator, type ComparatorPlan, PUBLIC_ONLY } from "./comparator.
 import { startEdge } from "./edge.ts";
 import { startHaproxy } from "./haproxy.ts";
 import { startNginx } from "./nginx.ts";
-import { startNodeProxy } from "./node-servers.ts";
+import { startNodeProxy, startNodeRelay } from "./node-servers.ts";
 
 const everything = { serves: () => true, path: publicPath } as const;
 
@@ -28,6 +28,14 @@ export const PLANS: readonly ComparatorPlan[] = [
         // Whoever laid the bed ends it.
       },
     }),
+  },
+  {
+    name: "node-relay",
+    what: "bytes there and back in node:net, unread: no proxy, but all that Node leaves for one",
+    needs: [],
+    serves: ({ signedIn }) => !signedIn,
+    path: upstreamPath,
+    start: startNodeRelay,
   },
   edgePlan("ours", 10, "our edge, complete, 10 routes"),
   {
