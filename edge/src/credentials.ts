@@ -39,8 +39,9 @@ function fromAuthorization(authorization: string | undefined): Presented | undef
   return token === undefined ? undefined : { token, by: "basic" };
 }
 
+/** An access token is no cookie: what it opens must not open to what a browser sends of itself. */
 function fromCookie(token: string | undefined): Presented | undefined {
-  return token === undefined ? undefined : { token, by: "cookie" };
+  return token === undefined || token.startsWith(ACCESS_TOKEN_PREFIX) ? undefined : { token, by: "cookie" };
 }
 
 /** Password and user name, in this order. */
@@ -66,9 +67,12 @@ export function isPlatformCredential(authorization: string): boolean {
       // Spaces in it are nothing to the one decoder, and its end to the other.
       return [words.slice(1).join(""), ...words].flatMap(pairOf).some(isPlatformToken);
     default:
-      return words.some((word) => ACCESS_TOKEN.test(word) || isSessionToken(word));
+      // Whatever separates its parts is its own affair.
+      return ACCESS_TOKEN_WITHIN.test(authorization) || authorization.split(/[^\w.-]+/).some(isSessionToken);
   }
 }
+
+const ACCESS_TOKEN_WITHIN = new RegExp(ACCESS_TOKEN.source.slice(1, -1));
 
 function isPlatformToken(text: string): boolean {
   return text.startsWith(ACCESS_TOKEN_PREFIX) || isSessionToken(text);

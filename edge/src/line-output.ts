@@ -52,7 +52,7 @@ export class LineOutput implements AsyncDisposable {
   #full: Page[] = [];
   /** Of what is being written, what is not written yet. */
   #rest: { bytes: Buffer; readonly lines: number } | undefined;
-  /** Of full pages. */
+  /** Of full pages: what they hold of memory, not only what is written in it. */
   #waitingBytes = 0;
   #writing = false;
   /** Nobody will ever read on. */
@@ -63,7 +63,7 @@ export class LineOutput implements AsyncDisposable {
   constructor(descriptor: number, { shared = false }: LineOutputOptions = {}) {
     this.#descriptor = descriptor;
     this.#write = writerTo(descriptor, shared);
-    this.#timer = setInterval(() => this.#flush(), FLUSH_EVERY_MS).unref();
+    this.#timer = setInterval(() => this.#flushWhereNothingWaits(), FLUSH_EVERY_MS).unref();
     process.on("exit", this.#onExit);
   }
 
@@ -110,6 +110,12 @@ export class LineOutput implements AsyncDisposable {
     this.#lines += 1;
   }
 
+  /** Behind what waits a page fills up first: one for each look would be memory that hardly a line is in. */
+  #flushWhereNothingWaits(): void {
+    if (this.#rest === undefined) this.#flush();
+    else this.#writeNext();
+  }
+
   #flush(): void {
     const page = this.#page;
     if (page !== undefined && this.#lines > 0) {
@@ -126,7 +132,7 @@ export class LineOutput implements AsyncDisposable {
 
   #enqueue(page: Page): void {
     this.#full.push(page);
-    this.#waitingBytes += page.bytes.length;
+    this.#waitingBytes += page.bytes.buffer.byteLength;
     this.#writeNext();
   }
 
@@ -144,7 +150,7 @@ export class LineOutput implements AsyncDisposable {
   #takePage(): { bytes: Buffer; readonly lines: number } | undefined {
     const page = this.#full.shift();
     if (page === undefined) return undefined;
-    this.#waitingBytes -= page.bytes.length;
+    this.#waitingBytes -= page.bytes.buffer.byteLength;
     return { ...page };
   }
 

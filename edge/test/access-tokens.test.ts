@@ -81,6 +81,15 @@ test("a `token` function takes no session, neither as a cookie nor as a bearer",
   expect((await world.edge.call("alice.fn.test", "/members", { headers: { cookie } })).status).toBe(200);
 });
 
+test("it counts for nothing in a cookie, which a browser sends of itself", async () => {
+  await using world = await setup();
+  const cookie = `__Host-openfaas_cloud_token=${TOKEN}`;
+  for (const path of ["/token", "/members", "/signed-in"]) {
+    expect((await world.edge.call("alice.fn.test", path, { headers: { cookie } })).status, path).toBe(401);
+  }
+  expect(world.feed.questions).toEqual([]);
+});
+
 test("what does not look like an access token is refused without a question, a public function asks none", async () => {
   await using world = await setup();
   for (const token of [

@@ -4,7 +4,7 @@ import { closeSync, constants, openSync, readFileSync, readSync, statSync } from
 import { join } from "node:path";
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { ReadyMessage } from "@openfaas-cloud/shared/process-message.ts";
-import { expect, test } from "vitest";
+import { expect, test, vi } from "vitest";
 import { LineOutput } from "../src/line-output.ts";
 import { CREDENTIAL, FeedServer, route } from "./support/feed-server.ts";
 import { call, tempDirectory, until, upstream } from "./support/servers.ts";
@@ -194,4 +194,22 @@ test.each([
   });
   await until(() => code !== undefined, "the edge to end");
   expect(code).toBe(0);
+});
+
+test("while nothing can be written a line now and then costs no more memory than many at once", async () => {
+  vi.useFakeTimers({ toFake: ["setInterval", "clearInterval"] });
+  try {
+    await using output = new LineOutput(openSync("/dev/full", "w"));
+    const before = process.memoryUsage().arrayBuffers;
+    for (let n = 0; n < 500; n++) {
+      output.write(line(n));
+      // As long as a line waits for others, at most.
+      vi.advanceTimersByTime(1_000);
+      await nextTurn();
+    }
+    expect(process.memoryUsage().arrayBuffers - before).toBeLessThan(2 * MiB);
+    expect(output.droppedLines).toBe(0);
+  } finally {
+    vi.useRealTimers();
+  }
 });

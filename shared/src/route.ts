@@ -13,7 +13,7 @@ import { VerificationKey } from "./session.ts";
 
 /**
  * Who may call a function; annotation `com.openfaas.cloud.auth`, `public` where it is absent. `token` is for machines: the
- * owner's members, by an access token and by nothing that a browser sends of itself.
+ * owner's members, by an access token, as a bearer or in a basic pair, and by no session.
  */
 export const Access = z.enum(["public", "signed-in", "members", "token"]);
 export type Access = z.infer<typeof Access>;
