@@ -53,7 +53,7 @@ export async function measureFixedRates(
   rates: readonly number[],
   { rounds, seconds }: { rounds: number; seconds: number },
 ): Promise<{ measured: RateMeasured[]; failures: string[] }> {
-  for (const program of ["nginx"] as const) getProgram(program);
+  getProgram("nginx");
   await using bed = await layBed();
   await using stack = new AsyncDisposableStack();
   const plans = PLANS.filter(({ name }) => ["direct", "ours", "nginx", "nginx-auth"].includes(name));
@@ -105,7 +105,7 @@ export function atFixedRate(
   );
 }
 
-export function rateFigure({ comparator, perSecond, ...measured }: RateMeasured): Figure {
+function rateFigure({ comparator, perSecond, ...measured }: RateMeasured): Figure {
   return {
     table: `${perSecond}/s`,
     name: comparator,

@@ -120,7 +120,6 @@ export async function targets(options: BenchOptions): Promise<Report> {
     bench: "targets",
     notes: [
       `${rounds} rounds of ${seconds} s, medians; ours is the complete edge: routing, decision, headers, counters, access log`,
-      ...two.notes,
       ...unrest(rates.measured),
     ],
     figures: judged.map(targetFigure),

@@ -1,8 +1,6 @@
 import { layBed } from "./bed.ts";
-import type { Comparator } from "./comparators/comparator.ts";
 import { PUBLIC_GET } from "./fixed-rate.ts";
 import type { BenchOptions } from "./options.ts";
-import { withDescendants } from "./process-use.ts";
 import { getProgram } from "./programs.ts";
 import type { Report } from "./report.ts";
 import { choosePlans } from "./side-by-side.ts";
@@ -25,13 +23,12 @@ export interface TwoCoresMeasured {
  * is compared as well is how many requests two workers answer with two cores' processor time, were they given it whole.
  */
 export async function twoCores({ rounds = 5, seconds = 3 }: BenchOptions): Promise<Report> {
-  const { measured, notes, failures } = await measureTwoCores({ rounds, seconds });
+  const { measured, failures } = await measureTwoCores({ rounds, seconds });
   return {
     bench: "two-cores",
     notes: [
       "1 worker: alone on its core, the load on the other; 2 workers: everybody on both cores",
       "by CPU time: requests for each second of the proxy's own processor time, times two, against one worker's",
-      ...notes,
     ],
     figures: measured.flatMap(({ comparator, one, two, asMeasured, byProcessorTime }) => [
       { table: "get-100", name: `${comparator}, 1 worker`, unit: "count", values: valuesOf(one) },
@@ -57,15 +54,14 @@ function valuesOf({ requestsPerS, requestsPerCpuS, loadCores }: Measured): Recor
 export async function measureTwoCores(options: {
   rounds: number;
   seconds: number;
-}): Promise<{ measured: TwoCoresMeasured[]; notes: readonly string[]; failures: readonly string[] }> {
+}): Promise<{ measured: TwoCoresMeasured[]; failures: readonly string[] }> {
   for (const program of ["wrk", "nginx"] as const) getProgram(program);
   await using oneBed = await layBed({ cores: 1 });
   await using twoBed = await layBed({ cores: 2 });
   await using stack = new AsyncDisposableStack();
   const plans = choosePlans(MEASURED);
   const ones = await startAll(plans, oneBed, stack);
-  const started = await startAll(plans, twoBed, stack);
-  const twos = started.filter(({ plan, comparator }) => plan.name !== "ours" || hasWorkers(comparator));
+  const twos = await startAll(plans, twoBed, stack);
   const running = [...ones, ...twos].map((each) => ({
     ...each,
     plan: { ...each.plan, name: `${each.plan.name}-${each.bed.workers}` },
@@ -84,13 +80,6 @@ export async function measureTwoCores(options: {
         byProcessorTime: (2 * two.requestsPerCpuS) / one.requestsPerCpuS,
       };
     }),
-    notes:
-      started.length === twos.length ? [] : ["ours: this edge has one process, however many are asked for"],
     failures,
   };
-}
-
-/** An edge with several workers is a process that serves nothing, and theirs below it. */
-function hasWorkers({ pids }: Comparator): boolean {
-  return withDescendants(pids).length > 1;
 }

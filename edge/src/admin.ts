@@ -57,6 +57,6 @@ async function scrape(response: ServerResponse, metrics: AsyncIterable<string>):
   });
 }
 
-function text(response: ServerResponse, status: number, body: string, type = "text/plain"): void {
-  response.writeHead(status, { "Content-Type": type }).end(body);
+function text(response: ServerResponse, status: number, body: string): void {
+  response.writeHead(status, { "Content-Type": "text/plain" }).end(body);
 }

@@ -7,7 +7,7 @@ import type { RouteTable } from "./route-table.ts";
  * as what stands for their kind. With the thirteen other series of a function (function-metrics.ts) that makes the twenty of
  * SECURITY.md §3.
  */
-export const MAX_CODES = 7;
+const MAX_CODES = 7;
 /** Have a place kept for them. 3xx is counted as 200: neither is a failure. */
 const STANDING_FOR_OTHERS = [200, 400, 500];
 

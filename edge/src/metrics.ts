@@ -14,7 +14,7 @@ export const LANES = ["plain", "full"] as const;
 export type Lane = (typeof LANES)[number];
 
 /** Why the plain lane leaves a connection to the full one: for the form or for the size of a request's head. */
-export const HAND_OVER_REASONS = ["form", "size"] as const;
+const HAND_OVER_REASONS = ["form", "size"] as const;
 export type HandOverReason = (typeof HAND_OVER_REASONS)[number];
 
 /** What only others know, asked for at each scrape. */
@@ -153,7 +153,7 @@ export class Metrics {
         this.usageDropped,
       ),
       counter(
-        "ofc_edge_access_log_dropped_total",
+        "ofc_edge_log_lines_dropped_total",
         "Log lines dropped, those of the access log first, since they could not be written as fast.",
         sources.logLinesDropped(),
       ),

@@ -185,7 +185,7 @@ test.each([
     expect((await call(port, "alice.localhost", path)).status).toBe(200);
   }
   const metrics = await (await fetch(`http://127.0.0.1:${adminPort}/metrics`)).text();
-  expect(Number(/^ofc_edge_access_log_dropped_total (\d+)$/m.exec(metrics)?.[1])).toBeGreaterThan(100);
+  expect(Number(/^ofc_edge_log_lines_dropped_total (\d+)$/m.exec(metrics)?.[1])).toBeGreaterThan(100);
   const exited = once(child, "exit");
   child.kill("SIGTERM");
   let code: unknown;

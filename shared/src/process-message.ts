@@ -26,7 +26,6 @@ export const SignInLinkReply = z.object({
   id: z.int().positive(),
   url: z.url(),
 });
-export type SignInLinkReply = z.infer<typeof SignInLinkReply>;
 
 export const StatusReply = z.object({
   kind: z.literal("status"),

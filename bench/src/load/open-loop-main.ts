@@ -14,8 +14,8 @@ interface Connection {
   readonly socket: Socket;
   /** What came of the answer under way. */
   received: Buffer;
-  /** When the request under way was due; `undefined` between two. */
-  dueAtMs: number | undefined;
+  /** When the request under way was handed over, for a connection to be free or not; `undefined` between two. */
+  handedOverMs: number | undefined;
 }
 
 const options = JSON.parse(must(process.argv[2], "options")) as OpenLoopOptions;
@@ -59,21 +59,21 @@ async function load(seconds: number): Promise<void> {
   await promise.finally(() => clearInterval(timer));
 }
 
-function send(dueAtMs: number): void {
+function send(handedOverMs: number): void {
   sent += 1;
   const connection = idle.shift();
-  if (connection === undefined) overdue.push(dueAtMs);
-  else sendOn(connection, dueAtMs);
+  if (connection === undefined) overdue.push(handedOverMs);
+  else sendOn(connection, handedOverMs);
 }
 
-function sendOn(connection: Connection, dueAtMs: number): void {
-  connection.dueAtMs = dueAtMs;
+function sendOn(connection: Connection, handedOverMs: number): void {
+  connection.handedOverMs = handedOverMs;
   connection.socket.write(request);
 }
 
 async function open(): Promise<Connection> {
   const socket = connect({ port: options.port, host: "127.0.0.1", noDelay: true });
-  const connection: Connection = { socket, received: Buffer.alloc(0), dueAtMs: undefined };
+  const connection: Connection = { socket, received: Buffer.alloc(0), handedOverMs: undefined };
   const { promise, resolve, reject } = Promise.withResolvers<void>();
   socket.once("connect", resolve);
   socket.once("error", reject);
@@ -105,16 +105,16 @@ function onData(connection: Connection, chunk: Buffer): void {
 }
 
 function settle(connection: Connection): void {
-  if (connection.dueAtMs === undefined) return;
+  if (connection.handedOverMs === undefined) return;
   settled += 1;
-  if (counting) latenciesMs.push(performance.now() - connection.dueAtMs);
-  connection.dueAtMs = undefined;
+  if (counting) latenciesMs.push(performance.now() - connection.handedOverMs);
+  connection.handedOverMs = undefined;
 }
 
 async function onClose(connection: Connection): Promise<void> {
   const at = idle.indexOf(connection);
   if (at !== -1) idle.splice(at, 1);
-  if (connection.dueAtMs !== undefined) fail("connection closed without an answer");
+  if (connection.handedOverMs !== undefined) fail("connection closed without an answer");
   settle(connection);
   if (counting && at !== -1) fail("idle connection closed");
   const next = await open();
