@@ -37,7 +37,7 @@ test.each([
   { args: "targets --rounds 0", says: /--rounds must be a whole number/ },
   { args: "targets --seconds 1.5", says: /--seconds/ },
   { args: "side-by-side --cores 3", says: /--cores must be 1 or 2/ },
-  { args: "side-by-side --only ours,apache", says: /does not know apache: direct, ours/ },
+  { args: "side-by-side --only ours,apache", says: /does not know apache: direct, node-relay, ours/ },
   { args: "side-by-side --cases get-1m", says: /does not know get-1m: get-100/ },
   { args: "side-by-side --beside original", says: /--beside takes/ },
   { args: "side-by-side --fast", says: /--fast/ },

@@ -2,6 +2,7 @@ import type { Rate } from "@openfaas-cloud/shared/route.ts";
 import type { RequestHead } from "./headers.ts";
 import type { RateGate } from "./rate-gate.ts";
 import type { Refusal } from "./refusal.ts";
+import { bodyTooLarge, rateExceeded } from "./refusal-texts.ts";
 
 /** What whoever answers has to do. */
 export interface Load {
@@ -49,23 +50,5 @@ export function admit(
   if (load.underWay >= Math.ceil(bounds.maxConcurrency / workers)) return busy;
   // Last, so that only what is let in counts.
   const waitMs = bounds.rate === undefined ? 0 : load.gate.pass(bounds.rate, performance.now());
-  return waitMs > 0 ? tooOften(waitMs) : new Permit(load);
-}
-
-function tooOften(waitMs: number): Refusal {
-  return {
-    status: 429,
-    code: "rate-exceeded",
-    message: "This function is called more often than it may be. Call it less often, or try again shortly.",
-    retryAfterS: Math.ceil(waitMs / 1000),
-  };
-}
-
-export function bodyTooLarge(maxBodyBytes: number): Refusal {
-  return {
-    status: 413,
-    code: "body-too-large",
-    message: `The request body is larger than the ${maxBodyBytes} bytes that are allowed here.`,
-    close: true,
-  };
+  return waitMs > 0 ? rateExceeded(waitMs) : new Permit(load);
 }

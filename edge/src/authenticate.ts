@@ -11,6 +11,7 @@ import type { RequestHead } from "./headers.ts";
 import type { Logger } from "./logger.ts";
 import type { TokenCounts } from "./metrics.ts";
 import type { Refusal } from "./refusal.ts";
+import { FROM_ANOTHER_SITE, NO_MEMBER, NOT_CHECKED, signedOut, TOKEN_MISSING } from "./refusal-texts.ts";
 import { SessionVerifier, type SigningKey, type VerifiedSession } from "./session-verifier.ts";
 
 const GOOD_FOR_MS = 60_000;
@@ -312,38 +313,3 @@ export function denial({ kind }: Denied, { access }: Route, dashboard: string): 
       return NOT_CHECKED;
   }
 }
-
-function signedOut(dashboard: string): Refusal {
-  return {
-    status: 401,
-    code: "signed-out",
-    message: "This function answers only to people who are signed in. Send an access token as a bearer.",
-    links: [{ href: `//${dashboard}`, text: "Sign in at the dashboard" }],
-  };
-}
-
-const TOKEN_MISSING: Refusal = {
-  status: 401,
-  code: "signed-out",
-  message: "This function answers only to an access token of its owner's members. Send one as a bearer.",
-};
-
-const NO_MEMBER: Refusal = {
-  status: 403,
-  code: "forbidden",
-  message: "You are signed in, but this function answers only to members of its owner.",
-};
-
-const FROM_ANOTHER_SITE: Refusal = {
-  status: 403,
-  code: "cross-site",
-  message:
-    "A page of another site made your browser ask for this. Open it yourself, or send an access token.",
-};
-
-const NOT_CHECKED: Refusal = {
-  status: 503,
-  code: "token-not-checked",
-  message: "Whether this access token counts cannot be found out at the moment. Try again shortly.",
-  retryAfterS: 1,
-};

@@ -98,3 +98,62 @@ export const HEAD_LATE: Refusal = {
   message: "The request's head did not arrive in time.",
   close: true,
 };
+
+export function rateExceeded(waitMs: number): Refusal {
+  return {
+    status: 429,
+    code: "rate-exceeded",
+    message: "This function is called more often than it may be. Call it less often, or try again shortly.",
+    retryAfterS: Math.ceil(waitMs / 1000),
+  };
+}
+
+export function bodyTooLarge(maxBodyBytes: number): Refusal {
+  return {
+    status: 413,
+    code: "body-too-large",
+    message: `The request body is larger than the ${maxBodyBytes} bytes that are allowed here.`,
+    close: true,
+  };
+}
+
+export function signedOut(dashboard: string): Refusal {
+  return {
+    status: 401,
+    code: "signed-out",
+    message: "This function answers only to people who are signed in. Send an access token as a bearer.",
+    links: [{ href: `//${dashboard}`, text: "Sign in at the dashboard" }],
+  };
+}
+
+export const TOKEN_MISSING: Refusal = {
+  status: 401,
+  code: "signed-out",
+  message: "This function answers only to an access token of its owner's members. Send one as a bearer.",
+};
+
+export const NO_MEMBER: Refusal = {
+  status: 403,
+  code: "forbidden",
+  message: "You are signed in, but this function answers only to members of its owner.",
+};
+
+export const FROM_ANOTHER_SITE: Refusal = {
+  status: 403,
+  code: "cross-site",
+  message:
+    "A page of another site made your browser ask for this. Open it yourself, or send an access token.",
+};
+
+export const NOT_CHECKED: Refusal = {
+  status: 503,
+  code: "token-not-checked",
+  message: "Whether this access token counts cannot be found out at the moment. Try again shortly.",
+  retryAfterS: 1,
+};
+
+export const NOT_FORWARDABLE: Refusal = {
+  status: 400,
+  code: "header-invalid",
+  message: "A header of this request cannot be forwarded.",
+};

@@ -1,9 +1,8 @@
-import { bodyTooLarge } from "./admit.ts";
 import type { DeadlineClock, Timed } from "./deadline-clock.ts";
 import type { Exchange } from "./exchange.ts";
 import type { Destination, Forwarding, Outcome } from "./forwarding.ts";
 import type { Refusal } from "./refusal.ts";
-import { BODY_IDLE, CLIENT_STALLED } from "./refusal-texts.ts";
+import { BODY_IDLE, bodyTooLarge, CLIENT_STALLED } from "./refusal-texts.ts";
 import { hasHealthyOther, noteFailure, pickReplica, type Replica } from "./upstreams.ts";
 
 export interface TransferParts {

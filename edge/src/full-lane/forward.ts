@@ -2,7 +2,7 @@ import type { Duplex } from "node:stream";
 import type { Dispatcher } from "undici";
 import type { Forwarding } from "../forwarding.ts";
 import { identityLines, reasonPhrase, requestHeaders, responseHeaders, trailers } from "../headers.ts";
-import type { Refusal } from "../refusal.ts";
+import { NOT_FORWARDABLE } from "../refusal-texts.ts";
 import { type Progress, Transfer, type TransferParts } from "../transfer.ts";
 import type { Replica } from "../upstreams.ts";
 import type { FullExchange } from "./full-exchange.ts";
@@ -16,12 +16,6 @@ export interface Upgraded {
   readonly replica: Replica;
   readonly lines: readonly string[];
 }
-
-const NOT_FORWARDABLE: Refusal = {
-  status: 400,
-  code: "header-invalid",
-  message: "A header of this request cannot be forwarded.",
-};
 
 const NOTHING_SENT: Progress = { sent: false, answered: false };
 
