@@ -175,6 +175,7 @@ export async function startEdge(
     clients,
     tunnels,
     headersMs: config.timeouts.headersMs,
+    writeIdleMs: config.timeouts.writeIdleMs,
     records,
     metrics,
     accessLog: new AccessLog(output ?? NOWHERE, {

@@ -60,6 +60,7 @@ function end(exchange: Exchange, step: Step): void {
 
 function fault(exchange: Exchange, error: unknown, parts: RequestParts): void {
   parts.logger.error({ requestId: exchange.requestId, error: errorMessage(error) }, "request failed");
+  exchange.permit?.[Symbol.dispose]();
   respondError(exchange, FAULT);
 }
 
@@ -109,7 +110,9 @@ function serveFunction(
 
   const access = parts.authenticator.authenticate(route, head, exchange);
   // Whoever had to wait is judged from here on anew: the table and the keys may have changed meanwhile.
-  if (access instanceof Promise) return access.then(() => serveFunction(exchange, head, target, parts));
+  if (access instanceof Promise) {
+    return access.then(() => (exchange.recorded ? undefined : serveFunction(exchange, head, target, parts)));
+  }
   if (access.kind !== "granted") return denial(access, route, dashboardAt(parts.domains, target.host));
   exchange.session = access.session;
 

@@ -420,6 +420,8 @@ export function cookieValues(cookies: readonly string[], name: string): string[]
   return values;
 }
 
+const NO_NAMES: ReadonlySet<string> = new Set();
+
 /** Reads the head of an upstream's answer field by field, and tells what of it goes on to the client. */
 export class AnswerReader {
   readonly #domains: Domains | undefined;
@@ -428,7 +430,7 @@ export class AnswerReader {
   /** `Connection: close`: nothing more may be asked on its connection. */
   closes = false;
   /** Names beside `close` and `keep-alive` that are for this hop only. */
-  hopNames: readonly string[] = NONE;
+  hopNames: ReadonlySet<string> = NO_NAMES;
   /** How long the upstream says that it keeps an idle connection, from `Keep-Alive`. */
   keepAliveS: number | undefined;
   hasDate = false;
@@ -482,10 +484,12 @@ export class AnswerReader {
   }
 
   #readConnection(value: string): void {
+    const hopNames = new Set(this.hopNames);
     for (const option of optionsOf(value)) {
       if (option === "close") this.closes = true;
-      else if (option !== "keep-alive") this.hopNames = [...this.hopNames, option];
+      else if (option !== "keep-alive") hopNames.add(option);
     }
+    if (hopNames.size > 0) this.hopNames = hopNames;
   }
 
   /** Whether it can be believed, now that all of it is read. */
@@ -517,12 +521,12 @@ export function responseHeaders(raw: RawHeaders, domains: Domains | undefined): 
 }
 
 /** Those that an answer's `Connection` does not take away, wherever in the head that stands. */
-export function withoutNames(lines: string[], names: readonly string[]): string[] {
-  if (names.length === 0) return lines;
+export function withoutNames(lines: string[], names: ReadonlySet<string>): string[] {
+  if (names.size === 0) return lines;
   const kept: string[] = [];
   for (let i = 0; i < lines.length; i += 2) {
     const name = lines[i] ?? "";
-    if (!names.includes(name.toLowerCase())) kept.push(name, lines[i + 1] ?? "");
+    if (!names.has(name.toLowerCase())) kept.push(name, lines[i + 1] ?? "");
   }
   return kept;
 }

@@ -5,6 +5,8 @@ import type { Link, Refusal } from "./refusal.ts";
 
 /** How long a client that is refused may go on sending, so that it gets to read why. */
 export const LINGER_MS = 1_000;
+/** How long one who is refused without a request may leave us with the answer. */
+const UNREAD_MS = 10_000;
 
 /** What a function may be asked by; which of them it answers is its own business. */
 export const ALLOWED_METHODS = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
@@ -69,6 +71,8 @@ export function respondToBrokenClient(socket: Socket, error: BrokenClientError):
       `Date: ${new Date().toUTCString()}\r\nConnection: close\r\n\r\n${body}`,
   );
   socket.destroySoon();
+  const unread = setTimeout(() => socket.destroy(), UNREAD_MS).unref();
+  socket.once("close", () => clearTimeout(unread));
   return true;
 }
 

@@ -20,17 +20,15 @@ export class Roster<T extends Enlisted> implements Iterable<T> {
     if (item.rosterIndex === -1) item.rosterIndex = this.#items.push(item) - 1;
   }
 
-  /** @returns whether it stood in it */
-  delete(item: T): boolean {
+  delete(item: T): void {
     const index = item.rosterIndex;
-    if (index === -1) return false;
+    if (index === -1) return;
     const last = this.#items.pop();
     if (last !== undefined && last !== item) {
       this.#items[index] = last;
       last.rosterIndex = index;
     }
     item.rosterIndex = -1;
-    return true;
   }
 
   /** From the end, so that whoever is come to may leave meanwhile, and nobody is passed over. */

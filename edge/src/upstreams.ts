@@ -1,5 +1,5 @@
 import type { Route } from "@openfaas-cloud/shared/route.ts";
-import { type Dispatcher, Pool } from "undici";
+import { buildConnector, type Dispatcher, Pool } from "undici";
 import type { DeadlineClock } from "./deadline-clock.ts";
 import type { Lane } from "./metrics.ts";
 import { UpstreamConnections } from "./plain-lane/upstream-connections.ts";
@@ -7,6 +7,19 @@ import type { RouteTable } from "./route-table.ts";
 
 /** `highWaterMark` as for clients' sockets (full-lane.ts): what is held of an answer before the function is made to wait. */
 const CONNECTION = { timeout: 2_000, highWaterMark: 16 * 1024 };
+const connect = buildConnector(CONNECTION);
+/**
+ * undici takes a reset for the end of an answer that has no other, and half of it would look whole. Under another code it is an
+ * error like any other.
+ */
+const connectAndTellResets: typeof connect = (options, callback) => {
+  connect(options, (...result) => {
+    result[1]?.prependListener("error", (error: NodeJS.ErrnoException) => {
+      if (error.code === "ECONNRESET") error.code = "EUPSTREAMRESET";
+    });
+    callback(...result);
+  });
+};
 const FAILURES_TO_EJECT = 5;
 const EJECTION_MS = 30_000;
 const MAX_EJECTION_MS = 300_000;
@@ -69,7 +82,7 @@ export class Replica {
 
   #openPool(): Pool {
     const pool = new Pool(this.#url, {
-      connect: CONNECTION,
+      connect: connectAndTellResets,
       // The waits for head and body are bounded by the deadline clock, which also holds against endless 1xx answers.
       headersTimeout: 0,
       bodyTimeout: 0,
@@ -119,6 +132,7 @@ export class Replica {
 
   /** Has `end` called when the replica goes away; the answer takes it back. */
   addTunnel(end: () => void): () => void {
+    if (this.#closed) end();
     this.#tunnels.add(end);
     return () => this.#tunnels.delete(end);
   }

@@ -7,7 +7,7 @@ const TOKEN = "ofc_0123456789abcdefghijklmnopqrstuvwxyz";
 const bearer = (token: string) => ({ headers: { authorization: `Bearer ${token}` } });
 const basic = (pair: string) => `Basic ${Buffer.from(pair).toString("base64")}`;
 
-async function setup() {
+async function setup(config: Parameters<typeof testEdge>[1] = {}) {
   const issuer = await signer();
   const settings = { keys: [issuer.key], revoked: [] as string[], listOwners: false };
   const fn = await upstream();
@@ -22,7 +22,7 @@ async function setup() {
     ],
     settings,
   ).listen();
-  const edge = await testEdge(feed.origin);
+  const edge = await testEdge(feed.origin, config);
   feed.knowToken(TOKEN);
   const status = async (host: string, path: string, token?: string): Promise<number> =>
     (await edge.call(host, path, token === undefined ? {} : bearer(token))).status;
@@ -80,6 +80,32 @@ test("a `token` function takes no session, neither as a cookie nor as a bearer",
   expect((await world.edge.call("alice.fn.test", "/token", { headers: { cookie } })).status).toBe(401);
   expect((await world.edge.call("alice.fn.test", "/members", { headers: { cookie } })).status).toBe(200);
 });
+
+test.each([true, false])(
+  "who leaves while it is asked about is not served any more (plain lane: %s)",
+  async (plainLane) => {
+    await using world = await setup({ plainLane });
+    const question = Promise.withResolvers<() => void>();
+    world.feed.onQuestion = (digest, response) =>
+      question.resolve(() => response.end(JSON.stringify(world.feed.accessTokens.get(digest))));
+    {
+      using client = rawClient(
+        world.edge.port,
+        `GET /members HTTP/1.1\r\nHost: alice.fn.test\r\nAuthorization: Bearer ${TOKEN}\r\n\r\n`,
+      );
+      void client;
+      await question.promise;
+    }
+    await until(async () => (await world.edge.metric("ofc_edge_requests_in_flight")) === 0, "the end");
+    (await question.promise)();
+    world.feed.onQuestion = undefined;
+    // Renewed or remembered, this one has its verdict after the answer above.
+    expect(await world.status("alice.fn.test", "/members", TOKEN)).toBe(200);
+    expect(world.fn.requests.length).toBe(1);
+    const inFlight = 'gateway_function_invocation_inflight{function_name="members.alice"}';
+    await until(async () => (await world.edge.metric(inFlight)) === 0, "nothing under way");
+  },
+);
 
 test("it counts for nothing in a cookie, which a browser sends of itself", async () => {
   await using world = await setup();

@@ -105,6 +105,29 @@ describe.each([
   });
 });
 
+test("a tunnel that opens when the edge is going is not waited for", async () => {
+  let answer: (() => void) | undefined;
+  await using fn = await upstream(undefined, (_request, socket) => {
+    answer = () => {
+      socket.write("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n");
+    };
+  });
+  await using feed = await new FeedServer([route("alice/f", [fn.url])]).listen();
+  await using edge = await testEdge(feed.origin, { drainMs: LONG_DRAIN_MS });
+  using client = rawClient(
+    edge.port,
+    "GET /f HTTP/1.1\r\nHost: alice.fn.test\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n" +
+      "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n",
+  );
+  await until(() => answer !== undefined, "the request");
+  const startedMs = performance.now();
+  const closed = edge.close();
+  answer?.();
+  await client.closed;
+  await closed;
+  expect(performance.now() - startedMs).toBeLessThan(LONG_DRAIN_MS / 2);
+});
+
 test("an edge that goes says so to whoever asks whether it is ready", async () => {
   let finish: ServerResponse | undefined;
   await using fn = await upstream((_request, response) => {

@@ -125,6 +125,21 @@ test("a function that breaks off in the middle breaks the answer off, so that no
   expect(await edge.metric('ofc_edge_refused_total{reason="upstream-broken"}')).toBe(1);
 });
 
+test("an answer that is to end with its connection is no whole one where the connection is reset", async () => {
+  await using fn = await rawUpstream((socket) =>
+    socket.once("data", () =>
+      socket.write("HTTP/1.1 200 OK\r\n\r\nhalf", () => setTimeout(() => socket.resetAndDestroy(), 50)),
+    ),
+  );
+  await using feed = await new FeedServer([route("alice/f", [fn.url])]).listen();
+  await using edge = await testEdge(feed.origin);
+  using client = rawClient(edge.port, "GET /f HTTP/1.1\r\nHost: alice.fn.test\r\n\r\n");
+  await client.closed;
+  expect(client.text()).toContain("half");
+  expect(client.text()).not.toMatch(/\r\n0\r\n\r\n$/);
+  expect(await edge.metric('ofc_edge_refused_total{reason="upstream-broken"}')).toBe(1);
+});
+
 test.each<[string, string]>([
   ["two lengths", "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nx"],
   [

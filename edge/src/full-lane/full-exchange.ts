@@ -8,6 +8,8 @@ import type { EarlyBytes } from "./early-bytes.ts";
 import { FullTransfer, type OnUpgraded, type Upgraded } from "./forward.ts";
 
 export interface FullExchangeParts extends TransferParts {
+  /** For as long a client may leave an answer unread. */
+  readonly writeIdleMs: number;
   /** Turns an upgraded exchange into a tunnel; settles when the tunnel has ended. */
   readonly openTunnel: (exchange: FullExchange, upgraded: Upgraded) => Promise<void>;
   /** Nothing more will be said of the exchange; it is over when its tunnel is. */
@@ -73,6 +75,8 @@ export class FullExchange extends Exchange {
     const framing = ["Content-Length", String(body.length), ...(last ? ["Connection", "close"] : [])];
     response.writeHead(status, [...lines, ...framing]);
     if (this.method !== "HEAD") this.bytesSent += body.length;
+    const unread = setTimeout(() => response.destroy(), this.#parts.writeIdleMs).unref();
+    response.once("close", () => clearTimeout(unread));
     if (whole) response.end(body);
     else this.#endLingering(body);
   }

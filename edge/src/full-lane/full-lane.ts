@@ -28,6 +28,8 @@ export interface FullLaneParts extends RequestParts, TransferParts {
   readonly tunnels: Tunnels;
   /** For the whole of a request's head. */
   readonly headersMs: number;
+  /** For as long a client may leave an answer unread. */
+  readonly writeIdleMs: number;
 }
 
 /**
@@ -44,7 +46,12 @@ export class FullLane {
     this.#parts = parts;
     this.#exchangeParts = {
       ...parts,
-      openTunnel: (exchange, upgraded) => parts.tunnels.open(exchange, upgraded),
+      openTunnel: (exchange, upgraded) => {
+        const ended = parts.tunnels.open(exchange, upgraded);
+        // A tunnel has no end to wait for.
+        if (parts.clients.draining) exchange.request.socket.destroy();
+        return ended;
+      },
       onUpgraded: (exchange, tunnel) => {
         record(exchange, parts);
         void tunnel.then(() => parts.clients.over(exchange));

@@ -4,6 +4,8 @@ import type { Duplex } from "node:stream";
 
 /** How many requests a client may send ahead of their answers. Who sends more is served these, and its connection closed. */
 const MAX_AHEAD = 100;
+/** In characters, of the heads of those that wait. */
+const MAX_AHEAD_CHARACTERS = 64 * 1024;
 
 /** Serves one request, and gives the response that tells when it is over; none where it has ended the connection. */
 type Serve = () => ServerResponse | undefined;
@@ -11,6 +13,7 @@ type Serve = () => ServerResponse | undefined;
 /** Where one connection is: one request is being served, and others came behind it. */
 interface Line {
   readonly waiting: Serve[];
+  waitingCharacters: number;
   /** The request that was read last: what breaks now breaks in its body, or behind it. */
   newest: IncomingMessage;
   /** Nothing that is read from here on is served, and the connection ends with what is. */
@@ -30,15 +33,22 @@ export class Turns {
     const { socket } = request;
     const line = this.#lines.get(socket);
     if (line === undefined) {
-      const fresh: Line = { waiting: [], newest: request, closed: false };
+      const fresh: Line = { waiting: [], waitingCharacters: 0, newest: request, closed: false };
       this.#lines.set(socket, fresh);
       this.#serve(socket, fresh, serve);
     } else if (!line.closed) {
+      const characters = charactersOf(request);
+      if (line.waiting.length === MAX_AHEAD || line.waitingCharacters + characters > MAX_AHEAD_CHARACTERS) {
+        line.closed = true;
+        stopParsing(socket);
+        return;
+      }
       line.newest = request;
-      line.waiting.push(serve);
-      if (line.waiting.length < MAX_AHEAD) return;
-      line.closed = true;
-      socket.pause();
+      line.waitingCharacters += characters;
+      line.waiting.push(() => {
+        line.waitingCharacters -= characters;
+        return serve();
+      });
     }
   }
 
@@ -78,4 +88,18 @@ export class Turns {
       }
     });
   }
+}
+
+/** A paused socket is not enough: node:http reads on whenever one of those that wait is served. */
+function stopParsing(socket: Socket): void {
+  socket
+    .removeAllListeners("data")
+    .on("data", () => socket.pause())
+    .pause();
+}
+
+function charactersOf({ url = "", rawHeaders }: IncomingMessage): number {
+  let characters = url.length;
+  for (const part of rawHeaders) characters += part.length;
+  return characters;
 }

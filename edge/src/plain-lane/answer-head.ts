@@ -50,11 +50,11 @@ export function parseAnswerHead(text: string, domains: Domains | undefined): Ans
     reason: match[3] ?? "",
     text,
     fields,
-    passed: fields.hopNames.length === 0 ? passed : withoutLines(passed, fields.hopNames),
+    passed: fields.hopNames.size === 0 ? passed : withoutLines(passed, fields.hopNames),
   };
 }
 
-function withoutLines(passed: string, names: readonly string[]): string {
+function withoutLines(passed: string, names: ReadonlySet<string>): string {
   const lines = withoutNames(fieldLines(`${passed}\r\n`, 0), names);
   let kept = "";
   for (let i = 0; i < lines.length; i += 2) kept += `${lines[i]}: ${lines[i + 1]}\r\n`;

@@ -2,6 +2,12 @@
 export const TOKEN = "[!#$%&'*+\\-.^_`|~0-9A-Za-z]";
 
 /**
+ * Of a head that is kept, since the next one on its connection is often the same: to keep longer ones would cost more memory
+ * than it saves time.
+ */
+export const MAX_RECENT_CHARACTERS = 2 * 1024;
+
+/**
  * The field lines of a head that matches its grammar, as name, value, name, value.
  * @param text the whole head, its empty line included
  * @param from where the first field line begins

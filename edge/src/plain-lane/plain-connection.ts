@@ -7,6 +7,7 @@ import type { HandOverReason } from "../metrics.ts";
 import { record } from "../record.ts";
 import { HEAD_LATE } from "../refusal-texts.ts";
 import { LINGER_MS } from "../respond-error.ts";
+import { MAX_RECENT_CHARACTERS } from "./header-lines.ts";
 import { PlainExchange } from "./plain-exchange.ts";
 import type { PlainTransferParts } from "./plain-transfer.ts";
 import { type PlainRequest, parseRequestHead } from "./request-head.ts";
@@ -14,6 +15,8 @@ import { type PlainRequest, parseRequestHead } from "./request-head.ts";
 export interface PlainConnectionParts extends RequestParts, PlainTransferParts {
   readonly clients: Clients;
   readonly headersMs: number;
+  /** For as long a client may leave an answer unread. */
+  readonly writeIdleMs: number;
   /** Gives a connection to the full lane, which reads `bytes` first. */
   readonly handOver: (socket: Socket, bytes: Buffer) => void;
   readonly onClosed: (connection: PlainConnection) => void;
@@ -23,6 +26,8 @@ const HEAD_END = Buffer.from("\r\n\r\n");
 const MAX_HEAD_BYTES = 16 * 1024;
 /** What a client may send ahead while an answer is under way. */
 const MAX_AHEAD_BYTES = 64 * 1024;
+/** Of what was sent ahead as many are served in one go, so that all other connections have their turn too. */
+const AHEAD_AT_ONCE = 16;
 const IDLE_MS = 60_000;
 /** How long a client may go on sending a body that its function has not waited for, so that it gets to read the answer. */
 const DISCARD_MS = 5_000;
@@ -33,6 +38,10 @@ type State =
   /** A head has begun. */
   | "head"
   | "busy"
+  /** Answered, and nothing further is done before the client has read on. */
+  | "unread"
+  /** Answered, and what was sent ahead has its turn soon. */
+  | "ahead"
   /** The last answer is given; what comes is thrown away. */
   | "lingering";
 
@@ -53,6 +62,7 @@ export class PlainConnection {
   #firstOfBody: Buffer | undefined;
   #bodyLeft = 0;
   #last = false;
+  #servedAhead = 0;
   #lingerMs = DISCARD_MS;
   #originHost: string | undefined;
   #originText = "";
@@ -126,8 +136,9 @@ export class PlainConnection {
     this.#socket.pause();
   }
 
+  /** Reads on, unless the client has sent far ahead. */
   resume(): void {
-    this.#socket.resume();
+    if ((this.#held?.length ?? 0) <= MAX_AHEAD_BYTES) this.#socket.resume();
   }
 
   destroy(): void {
@@ -144,10 +155,14 @@ export class PlainConnection {
       case "idle":
         if (waitedMs > (this.#isFirst ? this.#parts.headersMs : IDLE_MS)) this.#socket.destroy();
         break;
+      case "unread":
+        if (waitedMs > this.#parts.writeIdleMs) this.#socket.destroy();
+        break;
       case "lingering":
         if (waitedMs > this.#lingerMs) this.#socket.destroy();
         break;
       case "busy":
+      case "ahead":
         break;
     }
   }
@@ -161,6 +176,8 @@ export class PlainConnection {
         this.#begin(this.#held === undefined ? bytes : Buffer.concat([this.#held, bytes]));
         break;
       case "busy":
+      case "unread":
+      case "ahead":
         this.#onMore(bytes);
         break;
       case "lingering":
@@ -196,7 +213,7 @@ export class PlainConnection {
     const bodyAt = end + HEAD_END.length;
     const text = bytes.toString("latin1", 0, bodyAt);
     const request = this.#recent?.text === text ? this.#recent : parseRequestHead(text);
-    this.#recent = request;
+    this.#recent = text.length > MAX_RECENT_CHARACTERS ? undefined : request;
     if (request === undefined) {
       this.#handOver(bytes, "form");
       return;
@@ -230,25 +247,43 @@ export class PlainConnection {
       this.#linger(exchange.reason === undefined ? DISCARD_MS : LINGER_MS);
       return;
     }
-    if (this.#socket.isPaused()) this.#socket.resume();
-    this.#enter(this.#held === undefined ? "idle" : "head");
+    if (this.needsDrain) this.#waitForReader();
+    else this.#goOn();
+  }
+
+  /** Answers that pile up would be held for a client that does not read them. */
+  #waitForReader(): void {
+    this.#enter("unread");
+    this.#socket.pause();
+  }
+
+  #goOn(): void {
+    if (this.#socket.isPaused()) this.resume();
+    this.#enter(this.#held === undefined ? "idle" : "ahead");
+    if (this.#held === undefined) return;
+    this.#servedAhead += 1;
     // Not within this one, so that no number of requests sent ahead makes the stack deep.
-    if (this.#held !== undefined) process.nextTick(this.#beginAhead);
+    if (this.#servedAhead % AHEAD_AT_ONCE === 0) setImmediate(this.#beginAhead);
+    else process.nextTick(this.#beginAhead);
   }
 
   readonly #beginAhead = (): void => {
-    if (this.#state === "head" && this.#held !== undefined) this.#begin(this.#held);
+    if (this.#state === "ahead" && this.#held !== undefined && !this.closed) this.#begin(this.#held);
   };
 
   /**
    * Closing on a client that is still sending resets the connection, and the answer may be lost with it: so our half ends,
-   * and the other when the client has finished or has had its time.
+   * and the other when the client has finished or has had its time. That begins when the answer has left us, for which the
+   * client may need its time too.
    */
   #linger(lingerMs: number): void {
-    this.#lingerMs = lingerMs;
+    this.#lingerMs = this.#parts.writeIdleMs;
     this.#held = undefined;
     this.#enter("lingering");
-    this.#socket.end();
+    this.#socket.end(() => {
+      this.#lingerMs = lingerMs;
+      this.#enter("lingering");
+    });
     this.#socket.resume();
   }
 
@@ -282,13 +317,15 @@ export class PlainConnection {
   }
 
   readonly #onDrain = (): void => {
-    this.#exchange?.transfer?.clientDrained();
+    if (this.#state === "unread") this.#goOn();
+    else this.#exchange?.transfer?.clientDrained();
   };
 
   readonly #onEnd = (): void => {
     // Who closes its half while it is owed an answer has given it up, as node:http sees it as well.
-    if (this.#state === "lingering") this.#socket.destroySoon();
-    else this.#socket.destroy();
+    const isOwed = this.#exchange !== undefined || this.#held !== undefined;
+    if (isOwed) this.#socket.destroy();
+    else this.#socket.destroySoon();
   };
 
   readonly #onError = (): void => {
@@ -297,7 +334,10 @@ export class PlainConnection {
 
   readonly #onClose = (): void => {
     this.#parts.onClosed(this);
-    this.#exchange?.transfer?.clientGone();
+    const exchange = this.#exchange;
+    if (exchange?.transfer !== undefined) exchange.transfer.clientGone();
+    // It is not decided yet who is to answer.
+    else exchange?.settled({ kind: "client-gone" });
   };
 }
 

@@ -13,6 +13,7 @@ const READ_BYTES = 32 * 1024;
 export interface PlainLaneParts extends RequestParts, TransferParts {
   readonly clients: Clients;
   readonly headersMs: number;
+  readonly writeIdleMs: number;
   /** Serves a connection with all that HTTP/1 has. */
   readonly acceptInFull: (socket: Socket) => void;
 }

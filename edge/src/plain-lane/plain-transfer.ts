@@ -4,6 +4,7 @@ import { type Progress, Transfer, type TransferParts } from "../transfer.ts";
 import type { Replica } from "../upstreams.ts";
 import { type AnswerHead, parseAnswerHead } from "./answer-head.ts";
 import { ChunkedDecoder } from "./chunked-decoder.ts";
+import { MAX_RECENT_CHARACTERS } from "./header-lines.ts";
 import type { HttpDate } from "./http-date.ts";
 import type { PlainConnection } from "./plain-connection.ts";
 import type { PlainExchange } from "./plain-exchange.ts";
@@ -106,9 +107,9 @@ export class PlainTransfer extends Transfer implements Holder {
     this.#awaitBody(true);
   }
 
-  onClosed(): void {
+  onClosed(ended: boolean): void {
     this.#upstream = undefined;
-    if (this.#framing === "close") this.#end();
+    if (this.#framing === "close" && ended) this.#end();
     else this.attemptFailed(this.progress);
   }
 
@@ -146,7 +147,7 @@ export class PlainTransfer extends Transfer implements Holder {
     const upstream = this.#upstream;
     if (upstream?.recentHead?.text === text) return upstream.recentHead;
     const head = parseAnswerHead(text, this.destination.domains);
-    if (upstream !== undefined) upstream.recentHead = head;
+    if (upstream !== undefined) upstream.recentHead = text.length > MAX_RECENT_CHARACTERS ? undefined : head;
     return head;
   }
 
@@ -256,7 +257,8 @@ export class PlainTransfer extends Transfer implements Holder {
     this.leaveReplica();
     const upstream = this.#upstream;
     this.#upstream = undefined;
-    if (this.#reusable && this.#client.bodyLeft === 0) upstream?.giveBack(this.#keepAliveS);
+    const isAsNew = this.#reusable && this.#client.bodyLeft === 0 && upstream?.allSent === true;
+    if (isAsNew) upstream.giveBack(this.#keepAliveS);
     else upstream?.destroy();
     if (this.#client.needsDrain) this.unreadSinceMs ??= performance.now();
     else this.finish({ kind: "answered" });

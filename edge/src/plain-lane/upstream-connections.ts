@@ -1,4 +1,4 @@
-import { connect, type Socket } from "node:net";
+import { connect, isIP, type Socket } from "node:net";
 import { connect as connectTls } from "node:tls";
 import type { DeadlineClock, Timed } from "../deadline-clock.ts";
 import type { AnswerHead } from "./answer-head.ts";
@@ -16,8 +16,8 @@ export interface Holder {
   /** `bytes` are good until this returns. */
   onBytes(bytes: Buffer): void;
   onDrain(): void;
-  /** Nothing more will come; `connected` tells whether anything can have been sent. */
-  onClosed(connected: boolean): void;
+  /** Nothing more will come; `ended` where the upstream has said so itself, and has not just gone. */
+  onClosed(ended: boolean): void;
 }
 
 type OpenSocket = (onBytes: (bytes: Buffer) => void, onConnected: () => void) => Socket;
@@ -37,15 +37,15 @@ export class UpstreamConnection {
   constructor(connections: UpstreamConnections, open: OpenSocket, holder: Holder) {
     this.#connections = connections;
     this.#holder = holder;
-    const closed = (): void => this.fail();
+    const gone = (): void => this.fail();
     this.#socket = open(
       (bytes) => this.#onBytes(bytes),
       () => this.#onConnected(),
     )
       .on("drain", () => this.#holder?.onDrain())
-      .on("end", closed)
-      .on("error", closed)
-      .on("close", closed);
+      .on("end", () => this.#close(true))
+      .on("error", gone)
+      .on("close", gone);
   }
 
   get connected(): boolean {
@@ -54,6 +54,11 @@ export class UpstreamConnection {
 
   get closed(): boolean {
     return this.#closed;
+  }
+
+  /** Whether all that was written has left us. */
+  get allSent(): boolean {
+    return this.#socket.writableLength === 0;
   }
 
   isLate(nowMs: number): boolean {
@@ -117,13 +122,17 @@ export class UpstreamConnection {
 
   /** Closes it, and tells the holder. */
   fail(): void {
+    this.#close(false);
+  }
+
+  #close(ended: boolean): void {
     if (this.#closed) return;
     this.#closed = true;
     const holder = this.#holder;
     this.#holder = undefined;
     this.#socket.destroy();
     this.#connections.forget(this);
-    holder?.onClosed(this.#connected);
+    holder?.onClosed(ended);
   }
 }
 
@@ -156,10 +165,6 @@ export class UpstreamConnections implements Timed {
     this.#open = opener(new URL(origin), readBuffer);
     this.#clock = clock;
     this.#counted = counted;
-  }
-
-  get open(): number {
-    return this.#all.size;
   }
 
   /** A connection for this holder: an idle one, or one that is being made. */
@@ -232,7 +237,9 @@ export class UpstreamConnections implements Timed {
 function opener(origin: URL, buffer: Buffer): OpenSocket {
   const host = origin.hostname.replace(/^\[|\]$/g, "");
   if (origin.protocol === "https:") {
-    const options = { host, port: Number(origin.port || 443), servername: host, ALPNProtocols: ["http/1.1"] };
+    // No address is asked for by SNI (RFC 6066 §3).
+    const named = isIP(host) === 0 ? { servername: host } : {};
+    const options = { host, port: Number(origin.port || 443), ...named, ALPNProtocols: ["http/1.1"] };
     return (onBytes, onConnected) => {
       const socket = connectTls(options).on("data", onBytes).on("secureConnect", onConnected);
       return socket.setNoDelay(true);
