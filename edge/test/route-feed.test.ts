@@ -6,7 +6,16 @@ import { RouteFiles } from "../src/route-feed/file.ts";
 import { LineSplitter } from "../src/route-feed/http.ts";
 import { RouteTable } from "../src/route-table.ts";
 import { FeedServer, route, snapshotOf } from "./support/feed-server.ts";
-import { call, deadUrl, quiet, tempDirectory, testEdge, until, upstream } from "./support/servers.ts";
+import {
+  call,
+  deadUrl,
+  loopback,
+  quiet,
+  tempDirectory,
+  testEdge,
+  until,
+  upstream,
+} from "./support/servers.ts";
 
 const hello = route("alice/hello", ["http://127.0.0.1:1"]);
 
@@ -109,7 +118,7 @@ test("a collapse is an error in the log that says what to do, and is said once w
     origin: server.origin,
     credential: new Secret("feed-credential-for-tests"),
     edgeId: "e",
-    receiver: new Receiver(() => undefined),
+    receiver: new Receiver(() => undefined, loopback),
     logger: pino({ level: "error" }, { write: (line: string) => void lines.push(line) }),
     onRejected: (reason) => reasons.push(reason),
   });
@@ -131,7 +140,7 @@ test("silence ends a connection, and heartbeats keep it", async () => {
     origin: server.origin,
     credential: new Secret("feed-credential-for-tests"),
     edgeId: "e",
-    receiver: new Receiver(() => undefined),
+    receiver: new Receiver(() => undefined, loopback),
     logger: quiet,
     onRejected: () => undefined,
     silenceMs: 120,
@@ -189,7 +198,7 @@ function generations(path: string): Promise<string[]> {
 
 async function stored(path: string, versions: number[]): Promise<string[]> {
   for (const version of versions) {
-    await using files = new RouteFiles(path, quiet);
+    await using files = new RouteFiles(path, quiet, loopback);
     await files.load();
     files.keep(RouteTable.fromSnapshot(snapshotOf([hello], { version })));
   }
@@ -200,7 +209,7 @@ test("three generations are kept", async () => {
   await using directory = await tempDirectory();
   const names = await stored(directory.path, [1, 2, 3, 4, 5]);
   expect(names).toHaveLength(3);
-  expect((await new RouteFiles(directory.path, quiet).load())?.version).toBe(5);
+  expect((await new RouteFiles(directory.path, quiet, loopback).load())?.version).toBe(5);
 });
 
 test("a table of 1,200 routes comes back from disk as it was", async () => {
@@ -209,11 +218,11 @@ test("a table of 1,200 routes comes back from disk as it was", async () => {
     snapshotOf(Array.from({ length: 1_200 }, (_, i) => route(`alice/f${i}`, ["http://127.0.0.1:1"]))),
   );
   {
-    await using files = new RouteFiles(directory.path, quiet);
+    await using files = new RouteFiles(directory.path, quiet, loopback);
     await files.load();
     files.keep(table);
   }
-  const back = await new RouteFiles(directory.path, quiet).load();
+  const back = await new RouteFiles(directory.path, quiet, loopback).load();
   expect([back?.size, back?.checksum]).toEqual([1_200, table.checksum]);
 });
 
@@ -222,9 +231,9 @@ test("an edge that starts while another still saves in the same directory distur
   const many = Array.from({ length: 1_200 }, (_, i) => route(`alice/f${i}`, ["http://127.0.0.1:1"]));
   await stored(directory.path, [1]);
   {
-    await using old = new RouteFiles(directory.path, quiet);
+    await using old = new RouteFiles(directory.path, quiet, loopback);
     await old.load();
-    await using successor = new RouteFiles(directory.path, quiet);
+    await using successor = new RouteFiles(directory.path, quiet, loopback);
     old.keep(RouteTable.fromSnapshot(snapshotOf(many, { version: 2 })));
     await until(async () => (await readdir(directory.path)).some((name) => name.endsWith(".tmp")), "a save");
     expect((await successor.load())?.version).toBe(1);
@@ -232,7 +241,7 @@ test("an edge that starts while another still saves in the same directory distur
     successor.keep(RouteTable.fromSnapshot(snapshotOf(many, { version: 3 })));
   }
   expect(await readdir(directory.path)).toHaveLength(3);
-  expect((await new RouteFiles(directory.path, quiet).load())?.version).toBe(3);
+  expect((await new RouteFiles(directory.path, quiet, loopback).load())?.version).toBe(3);
 });
 
 test.each<[string, (text: string) => string]>([
@@ -246,7 +255,7 @@ test.each<[string, (text: string) => string]>([
   const names = await stored(directory.path, [1, 2, 3]);
   const newest = join(directory.path, names.at(-1) ?? "");
   await writeFile(newest, spoil(await readFile(newest, "utf8")));
-  expect((await new RouteFiles(directory.path, quiet).load())?.version).toBe(2);
+  expect((await new RouteFiles(directory.path, quiet, loopback).load())?.version).toBe(2);
 });
 
 test("when every generation is bad the edge is not ready, and says 503 and not 404", async () => {

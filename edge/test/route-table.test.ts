@@ -4,6 +4,7 @@ import { describe, expect, test } from "vitest";
 import { judgeStored, Receiver } from "../src/route-feed/route-feed.ts";
 import { RouteTable } from "../src/route-table.ts";
 import { NO_KEYS, route, snapshotOf } from "./support/feed-server.ts";
+import { loopback } from "./support/servers.ts";
 
 const a = route("alice/a", ["http://127.0.0.1:1"]);
 const b = route("alice/b", ["http://127.0.0.1:2"]);
@@ -56,7 +57,7 @@ describe("a table", () => {
 
 describe("a receiver", () => {
   function receiver(): Receiver {
-    return new Receiver(() => undefined);
+    return new Receiver(() => undefined, loopback);
   }
 
   test("applies a snapshot and the changes that follow it", async () => {
@@ -174,9 +175,9 @@ const STORED =
   '"settings":{"keys":[],"revoked":[],"listOwners":false}}';
 
 test("a table stored before limits had a rate is as whole as one with rates", () => {
-  expect(judgeStored(JSON.parse(STORED))).toMatchObject({ size: 2 });
+  expect(judgeStored(JSON.parse(STORED), loopback)).toMatchObject({ size: 2 });
   const limited = route("alice/a", [], { limits: { rate: { perS: 0.5, burst: 3 } } });
-  const stored = judgeStored(JSON.parse(JSON.stringify(snapshotOf([limited]))));
+  const stored = judgeStored(JSON.parse(JSON.stringify(snapshotOf([limited]))), loopback);
   if (!(stored instanceof RouteTable)) throw new Error(stored.reason);
   expect(stored.find("alice", "a")?.limits.rate).toEqual({ perS: 0.5, burst: 3 });
 });

@@ -6,7 +6,7 @@ import { errorMessage } from "@openfaas-cloud/shared/known-error.ts";
 import { headChecksumOf } from "@openfaas-cloud/shared/route-digest.ts";
 import type { Logger } from "../logger.ts";
 import { RouteTable } from "../route-table.ts";
-import { LOOPBACK, UpstreamRule } from "../upstream-rule.ts";
+import type { UpstreamRule } from "../upstream-rule.ts";
 import { judgeStored, type RejectReason } from "./route-feed.ts";
 
 const GENERATIONS = 3;
@@ -33,7 +33,7 @@ export class RouteFiles implements AsyncDisposable {
   #saving: Promise<void> | undefined;
   #nextSaveAt = 0;
 
-  constructor(directory: string, logger: Logger, rule = new UpstreamRule(LOOPBACK)) {
+  constructor(directory: string, logger: Logger, rule: UpstreamRule) {
     this.#directory = directory;
     this.#logger = logger;
     this.#rule = rule;

@@ -3,7 +3,7 @@ import { FeedMessage, Route, type RouteChange, RouteSnapshot } from "@openfaas-c
 import { headChecksumOf } from "@openfaas-cloud/shared/route-digest.ts";
 import { z } from "zod";
 import { RouteTable, RouteTableBuilder } from "../route-table.ts";
-import { LOOPBACK, UpstreamRule } from "../upstream-rule.ts";
+import type { UpstreamRule } from "../upstream-rule.ts";
 
 /**
  * Where route tables come from while the edge runs. An adapter hands every message to a `Receiver` in the order it was sent,
@@ -60,7 +60,7 @@ export class Receiver {
 
   constructor(
     onReplaced: (next: RouteTable, previous: RouteTable | undefined, touched: Touched) => void,
-    rule = new UpstreamRule(LOOPBACK),
+    rule: UpstreamRule,
   ) {
     this.#onReplaced = onReplaced;
     this.#rule = rule;
@@ -224,7 +224,7 @@ function isCollapse(before: number, after: number): boolean {
 }
 
 /** A stored snapshot, as strictly as one from the wire. */
-export function judgeStored(value: unknown, rule = new UpstreamRule(LOOPBACK)): RouteTable | Rejection {
+export function judgeStored(value: unknown, rule: UpstreamRule): RouteTable | Rejection {
   const parsed = RouteSnapshot.safeParse(value);
   if (!parsed.success) return { kind: "rejected", reason: "schema" };
   if (!hasOwnHead(parsed.data)) return { kind: "rejected", reason: "checksum" };
