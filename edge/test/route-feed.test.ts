@@ -1,3 +1,4 @@
+import { execFileSync } from "node:child_process";
 import { readdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { pino } from "pino";
@@ -5,6 +6,7 @@ import { expect, test } from "vitest";
 import { RouteFiles } from "../src/route-feed/file.ts";
 import { LineSplitter } from "../src/route-feed/http.ts";
 import { RouteTable } from "../src/route-table.ts";
+import { EdgeProcess } from "./support/edge-process.ts";
 import { FeedServer, route, snapshotOf } from "./support/feed-server.ts";
 import {
   call,
@@ -242,6 +244,45 @@ test("an edge that starts while another still saves in the same directory distur
   }
   expect(await readdir(directory.path)).toHaveLength(3);
   expect((await new RouteFiles(directory.path, quiet, loopback).load())?.version).toBe(3);
+});
+
+/** An edge that has stored a table of one route, and has just found no room for one of 501. */
+async function edgeOnFullDisk(stack: AsyncDisposableStack) {
+  const directory = stack.use(await tempDirectory());
+  const fn = stack.use(await upstream());
+  const feed = stack.use(await new FeedServer([route("alice/hello", [fn.url])]).listen());
+  const edge = stack.use(await EdgeProcess.start({ controlPlane: feed.origin, data: directory.path }));
+  await until(async () => (await generations(directory.path)).length === 1, "the first table on disk");
+  limitFileSize(edge, 20_000);
+  const many = Array.from({ length: 500 }, (_, i) => route(`bob/f${i}`, [fn.url]));
+  feed.change({ upserts: many });
+  await until(() => edge.output().includes("routes could not be stored"), "a save that failed");
+  return { directory, edge };
+}
+
+/** What the edge writes beyond this fails in the middle, as on a full disk; needs no mount. */
+function limitFileSize({ child }: EdgeProcess, bytes: number | "unlimited"): void {
+  execFileSync("prlimit", ["--pid", String(child.pid), `--fsize=${bytes}:`]);
+}
+
+test("on a full disk no half of a table stays, and the table is stored without another change once there is room", async () => {
+  await using stack = new AsyncDisposableStack();
+  const { directory, edge } = await edgeOnFullDisk(stack);
+  expect(await readdir(directory.path)).toEqual(await generations(directory.path));
+  expect(await edge.metric("ofc_edge_routes")).toBe(501);
+  limitFileSize(edge, "unlimited");
+  await until(async () => (await generations(directory.path)).length === 2, "the table on disk", 10_000);
+  expect((await new RouteFiles(directory.path, quiet, loopback).load())?.size).toBe(501);
+});
+
+test("an edge that ends on a full disk does not wait for room, and leaves nothing behind but what was whole", async () => {
+  await using stack = new AsyncDisposableStack();
+  const { directory, edge } = await edgeOnFullDisk(stack);
+  edge.child.kill("SIGTERM");
+  await until(() => edge.child.exitCode !== null, "its end", 10_000);
+  expect(edge.child.exitCode).toBe(0);
+  expect(await readdir(directory.path)).toEqual(await generations(directory.path));
+  expect((await new RouteFiles(directory.path, quiet, loopback).load())?.size).toBe(1);
 });
 
 test.each<[string, (text: string) => string]>([

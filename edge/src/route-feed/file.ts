@@ -12,9 +12,13 @@ import { judgeStored, type RejectReason } from "./route-feed.ts";
 const GENERATIONS = 3;
 /** Between the end of one save and the start of the next. */
 const LEAST_REST_MS = 200;
+/** A full disk is seldom given room within the second, and each attempt takes for a moment what is left of it. */
+const LEAST_REST_AFTER_FAILURE_MS = 2_000;
 /** Large tables are saved less often, so that saving takes at most a tenth of the time. */
 const SAVE_REST_FACTOR = 10;
 const ROUTES_PER_TURN = 500;
+/** What lasts until an operator does something. */
+const SAID_EVERY_MS = 60_000;
 /** No save takes so long: who began an older one is dead. */
 const ABANDONED_MS = 600_000;
 
@@ -32,6 +36,7 @@ export class RouteFiles implements AsyncDisposable {
   #timer: NodeJS.Timeout | undefined;
   #saving: Promise<void> | undefined;
   #nextSaveAt = 0;
+  #sayAt = 0;
 
   constructor(directory: string, logger: Logger, rule: UpstreamRule) {
     this.#directory = directory;
@@ -74,11 +79,11 @@ export class RouteFiles implements AsyncDisposable {
     else this.#timer ??= setTimeout(() => this.#start(), restMs);
   }
 
+  /** What waits is saved without a rest, in one attempt: where the disk is full it would not be the last to fail. */
   async [Symbol.asyncDispose](): Promise<void> {
-    while (this.#saving !== undefined || this.#unsaved !== undefined) {
-      if (this.#saving === undefined) this.#start();
-      await this.#saving;
-    }
+    await this.#saving;
+    this.#start();
+    await this.#saving;
     clearTimeout(this.#timer);
   }
 
@@ -96,33 +101,53 @@ export class RouteFiles implements AsyncDisposable {
 
   async #save(table: RouteTable): Promise<void> {
     const startedMs = performance.now();
+    let leastRestMs = LEAST_REST_MS;
     try {
       await this.#write(table);
-      const stale = (await this.#generations()).slice(0, -GENERATIONS);
-      for (const name of stale) await rm(join(this.#directory, name), { force: true });
+      await this.#removeOld();
     } catch (error) {
-      // Served all the same: a full disk must not stop traffic. The next change tries again.
-      this.#logger.error({ error: errorMessage(error) }, "routes could not be stored");
+      // Served all the same: a full disk must not stop traffic.
+      this.#unsaved ??= table;
+      leastRestMs = LEAST_REST_AFTER_FAILURE_MS;
+      this.#sayNotStored(error);
     }
     const endedMs = performance.now();
-    this.#nextSaveAt = endedMs + Math.max(LEAST_REST_MS, (endedMs - startedMs) * SAVE_REST_FACTOR);
+    this.#nextSaveAt = endedMs + Math.max(leastRestMs, (endedMs - startedMs) * SAVE_REST_FACTOR);
+  }
+
+  #sayNotStored(error: unknown): void {
+    if (performance.now() < this.#sayAt) return;
+    this.#sayAt = performance.now() + SAID_EVERY_MS;
+    this.#logger.error(
+      { directory: this.#directory, error: errorMessage(error) },
+      "routes could not be stored, they are served and storing is tried again; see that the directory can be written and its " +
+        "disk has room: until then a restart goes back to the routes stored before",
+    );
   }
 
   async #write(table: RouteTable): Promise<void> {
     const temporary = join(this.#directory, `routes-${randomBytes(6).toString("hex")}.tmp`);
-    {
-      await using file = await open(temporary, "w", 0o600);
-      for (const text of serialised(table)) {
-        await file.appendFile(text);
-        await yieldToLoop();
-      }
-      await file.sync();
+    try {
+      await writeWhole(temporary, table);
+      // Looked up only now, since somebody else may have saved meanwhile.
+      const sequence = (sequenceOf((await this.#generations()).at(-1) ?? "") ?? 0) + 1;
+      await rename(temporary, join(this.#directory, `routes-${String(sequence).padStart(12, "0")}.json`));
+    } catch (error) {
+      // The half of a table would keep the room that the next attempt needs.
+      await rm(temporary, { force: true });
+      throw error;
     }
-    // Looked up only now, since somebody else may have saved meanwhile.
-    const sequence = (sequenceOf((await this.#generations()).at(-1) ?? "") ?? 0) + 1;
-    await rename(temporary, join(this.#directory, `routes-${String(sequence).padStart(12, "0")}.json`));
     await using directory = await open(this.#directory, "r");
     await directory.sync();
+  }
+
+  async #removeOld(): Promise<void> {
+    try {
+      const old = (await this.#generations()).slice(0, -GENERATIONS);
+      for (const name of old) await rm(join(this.#directory, name), { force: true });
+    } catch (error) {
+      this.#logger.error({ error: errorMessage(error) }, "old stored routes could not be removed");
+    }
   }
 
   async #read(name: string): Promise<RouteTable | Unusable> {
@@ -152,6 +177,15 @@ export class RouteFiles implements AsyncDisposable {
     const names = await readdir(this.#directory);
     return names.filter((name) => sequenceOf(name) !== undefined).toSorted();
   }
+}
+
+async function writeWhole(path: string, table: RouteTable): Promise<void> {
+  await using file = await open(path, "w", 0o600);
+  for (const text of serialised(table)) {
+    await file.appendFile(text);
+    await yieldToLoop();
+  }
+  await file.sync();
 }
 
 /** Either what is in it, or what kept us from reading it. */
