@@ -246,6 +246,66 @@ test("an edge that starts while another still saves in the same directory distur
   expect((await new RouteFiles(directory.path, quiet, loopback).load())?.version).toBe(3);
 });
 
+function helloAt(version: number, epoch = "epoch-1"): RouteTable {
+  return RouteTable.fromSnapshot(snapshotOf([hello], { version, epoch }));
+}
+
+test("what an edge held back and stores as it ends does not stand before what its successor has stored meanwhile", async () => {
+  await using directory = await tempDirectory();
+  await using old = new RouteFiles(directory.path, quiet, loopback);
+  await old.load();
+  old.keep(helloAt(9));
+  await until(async () => (await generations(directory.path)).length === 1, "the first table");
+  old.keep(helloAt(10));
+  {
+    await using successor = new RouteFiles(directory.path, quiet, loopback);
+    expect((await successor.load())?.version).toBe(9);
+    successor.keep(helloAt(11));
+  }
+  await old[Symbol.asyncDispose]();
+  expect(await generations(directory.path)).toHaveLength(3);
+  expect((await new RouteFiles(directory.path, quiet, loopback).load())?.version).toBe(11);
+});
+
+test("two that store at the same moment do not write over each other", async () => {
+  for (let trial = 0; trial < 20; trial++) {
+    await using directory = await tempDirectory();
+    const one = new RouteFiles(directory.path, quiet, loopback);
+    const other = new RouteFiles(directory.path, quiet, loopback);
+    one.keep(helloAt(11));
+    other.keep(helloAt(10));
+    await Promise.all([one[Symbol.asyncDispose](), other[Symbol.asyncDispose]()]);
+    expect(await generations(directory.path)).toHaveLength(2);
+    expect((await new RouteFiles(directory.path, quiet, loopback).load())?.version).toBe(11);
+  }
+});
+
+test("a table of a new epoch stands before those of the epoch before, however low its version is", async () => {
+  await using directory = await tempDirectory();
+  for (const table of [helloAt(70), helloAt(2, "epoch-2"), helloAt(1, "epoch-2")]) {
+    await using files = new RouteFiles(directory.path, quiet, loopback);
+    files.keep(table);
+  }
+  const back = await new RouteFiles(directory.path, quiet, loopback).load();
+  expect([back?.epoch, back?.version]).toEqual(["epoch-2", 2]);
+});
+
+test("a file from before names told versions is read, and numbered after", async () => {
+  await using directory = await tempDirectory();
+  const { path } = directory;
+  await writeFile(
+    join(path, "routes-000000000007.json"),
+    JSON.stringify(snapshotOf([hello], { version: 3 })),
+  );
+  {
+    await using files = new RouteFiles(path, quiet, loopback);
+    expect((await files.load())?.version).toBe(3);
+    files.keep(helloAt(4));
+  }
+  expect(await generations(path)).toEqual(["routes-000000000007.json", "routes-000000000008-4.json"]);
+  expect((await new RouteFiles(path, quiet, loopback).load())?.version).toBe(4);
+});
+
 /** An edge that has stored a table of one route, and has just found no room for one of 501. */
 async function edgeOnFullDisk(stack: AsyncDisposableStack) {
   const directory = stack.use(await tempDirectory());
