@@ -1,5 +1,5 @@
 import { execFileSync } from "node:child_process";
-import { readdir, readFile, writeFile } from "node:fs/promises";
+import { readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { pino } from "pino";
 import { expect, test } from "vitest";
@@ -108,29 +108,67 @@ test("an edge of five routes that missed a push of six takes them in when it is 
   expect((await edge.call("alice.fn.test", "/g0")).status).toBe(200);
 });
 
-test("a collapse is an error in the log that says what to do, and is said once while it lasts", async () => {
-  const { HttpRouteFeed } = await import("../src/route-feed/http.ts");
-  const { Receiver } = await import("../src/route-feed/route-feed.ts");
-  const { Secret } = await import("@openfaas-cloud/shared/env.ts");
-  const lines: string[] = [];
-  const routes = Array.from({ length: 20 }, (_, i) => route(`alice/f${i}`, []));
-  await using server = await new FeedServer(routes).listen();
-  const reasons: string[] = [];
-  await using _feed = new HttpRouteFeed({
-    origin: server.origin,
-    credential: new Secret("feed-credential-for-tests"),
-    edgeId: "e",
-    receiver: new Receiver(() => undefined, loopback),
-    logger: pino({ level: "error" }, { write: (line: string) => void lines.push(line) }),
-    onRejected: (reason) => reasons.push(reason),
-  });
-  await until(() => server.applied.length === 1, "the first table");
-  server.poison = ({ epoch }) => snapshotOf([], { epoch, version: 2 });
-  server.cut();
-  await until(() => reasons.length >= 2, "two refusals");
-  expect(reasons.slice(0, 2)).toEqual(["collapse", "collapse"]);
-  expect(lines.map((line) => JSON.parse(line))).toMatchObject([{ level: 50, served: 20, offered: 0 }]);
-  expect(lines[0]).toMatch(/forced snapshot.*routes-\*\.json/);
+test.each<[string, string, (epoch: string) => unknown, object]>([
+  [
+    "a collapse",
+    "collapse",
+    (epoch) => snapshotOf([], { epoch, version: 6 }),
+    { msg: expect.stringContaining("too many or too few"), served: 20, offered: 0 },
+  ],
+  [
+    "a control plane whose store came back from a backup",
+    "stale",
+    (epoch) => snapshotOf([hello], { epoch, version: 4 }),
+    { msg: expect.stringContaining("backup"), servedVersion: 5, offeredVersion: 4 },
+  ],
+])(
+  "%s is an error in the log that says what to do, and is said once while it lasts",
+  async (_what, reason, poison, said) => {
+    const { HttpRouteFeed } = await import("../src/route-feed/http.ts");
+    const { Receiver } = await import("../src/route-feed/route-feed.ts");
+    const { Secret } = await import("@openfaas-cloud/shared/env.ts");
+    const lines: string[] = [];
+    const routes = Array.from({ length: 20 }, (_, i) => route(`alice/f${i}`, []));
+    await using server = await new FeedServer(routes).listen();
+    server.version = 5;
+    const reasons: string[] = [];
+    await using _feed = new HttpRouteFeed({
+      origin: server.origin,
+      credential: new Secret("feed-credential-for-tests"),
+      edgeId: "e",
+      receiver: new Receiver(() => undefined, loopback),
+      logger: pino({ level: "error" }, { write: (line: string) => void lines.push(line) }),
+      onRejected: (reason) => reasons.push(reason),
+    });
+    await until(() => server.applied.length === 1, "the first table");
+    server.poison = ({ epoch }) => poison(epoch);
+    server.cut();
+    await until(() => reasons.length >= 2, "two refusals");
+    expect(reasons.slice(0, 2)).toEqual([reason, reason]);
+    expect(lines.map((line) => JSON.parse(line))).toMatchObject([{ level: 50, reason, ...said }]);
+    // What an operator can do; no control plane of ours has a switch for it.
+    expect(lines[0]).toMatch(
+      /stop this edge, delete routes-\*\.json in its data directory, and start it again/,
+    );
+    expect(lines[0]).not.toContain("forced");
+  },
+);
+
+test("what an operator is told to do about a refusal that lasts does help", async () => {
+  await using directory = await tempDirectory();
+  await using feed = await new FeedServer([hello]).listen();
+  feed.version = 5;
+  {
+    await using edge = await testEdge(feed.origin, { dataDirectory: directory.path });
+    feed.version = 4;
+    feed.cut();
+    const refused = 'ofc_edge_feed_rejected_total{reason="stale"}';
+    await until(async () => (await edge.metric(refused)) >= 2, "two refusals");
+    expect(await edge.metric("ofc_edge_route_version")).toBe(5);
+  }
+  for (const name of await generations(directory.path)) await rm(join(directory.path, name));
+  await using edge = await testEdge(feed.origin, { dataDirectory: directory.path });
+  expect(await edge.metric("ofc_edge_route_version")).toBe(4);
 });
 
 test("silence ends a connection, and heartbeats keep it", async () => {

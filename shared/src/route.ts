@@ -99,7 +99,7 @@ export const RouteSnapshot = z.object({
   epoch: z.string().min(1).max(100),
   version,
   checksum,
-  /** Set by an operator to let a table through that shrank or grew beyond the collapse rule. */
+  /** Lets a table through that shrank or grew beyond the collapse rule. Our control plane never sets it. */
   forced: z.boolean(),
   /**
    * Digest of `epoch`, `version`, `checksum` and `forced`, as `route-digest.ts` computes it: an edge that took a wrong version

@@ -25,13 +25,20 @@ export type Verdict =
   | Rejection;
 
 export type Rejection =
-  | { readonly kind: "rejected"; readonly reason: Exclude<RejectReason, "collapse" | "upstream"> }
+  | { readonly kind: "rejected"; readonly reason: Exclude<RejectReason, "collapse" | "stale" | "upstream"> }
   /** With the numbers of routes before and after, since this one may need an operator. */
   | {
       readonly kind: "rejected";
       readonly reason: "collapse";
       readonly served: number;
       readonly offered: number;
+    }
+  /** With both versions: it lasts until an operator does something. */
+  | {
+      readonly kind: "rejected";
+      readonly reason: "stale";
+      readonly servedVersion: number;
+      readonly offeredVersion: number;
     }
   /** With the upstream that no route may name here, since this one may need the operator too. */
   | {
@@ -150,7 +157,8 @@ async function judgeSnapshot(
 ): Promise<Judgement> {
   if (!hasOwnHead(snapshot)) return { kind: "rejected", reason: "checksum" };
   if (current !== undefined && snapshot.epoch === current.epoch && snapshot.version < current.version) {
-    return { kind: "rejected", reason: "stale" };
+    const versions = { servedVersion: current.version, offeredVersion: snapshot.version };
+    return { kind: "rejected", reason: "stale", ...versions };
   }
   const table = await readInTurns(snapshot, rule);
   if (!(table instanceof RouteTable)) return table;
