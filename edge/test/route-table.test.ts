@@ -143,6 +143,30 @@ describe("a receiver", () => {
     expect(it.table?.size).toBe(after);
   });
 
+  test("takes a change of 500 routes, and refuses a larger one before it looks at any of them", async () => {
+    const it = receiver();
+    await it.receive(snapshotOf(many));
+    const added = routesOf(500);
+    expect((await it.receive(changeOf(2, [...many, ...added], { upserts: added }))).kind).toBe("applied");
+    let looked = 0;
+    const watched = new Proxy(a, { get: () => (looked += 1) });
+    const tooMany = Array.from({ length: 501 }, () => watched);
+    const before = it.table;
+    for (const what of [{ upserts: tooMany }, { removals: tooMany }]) {
+      const message = { ...changeOf(3, [], {}), ...what };
+      expect(await it.receive(message)).toEqual({ kind: "rejected", reason: "schema" });
+    }
+    expect(looked).toBe(0);
+    expect(it.table).toBe(before);
+  });
+
+  test("does not take a change for a collapse, since it was made from the table that is served", async () => {
+    const it = receiver();
+    await it.receive(snapshotOf(many));
+    expect((await it.receive(changeOf(2, [], { removals: many }))).kind).toBe("applied");
+    expect(it.table?.size).toBe(0);
+  });
+
   test("judges a large snapshot between other work, and replaces the table in one step", async () => {
     const it = receiver();
     await it.receive(snapshotOf(many));
