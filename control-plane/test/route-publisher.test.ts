@@ -3,6 +3,7 @@ import {
   DEFAULT_ROUTE_LIMITS,
   type FeedMessage,
   type Route,
+  RouteChange,
   type RouteSettings,
 } from "@openfaas-cloud/shared/route.ts";
 import { digestOf } from "@openfaas-cloud/shared/route-digest.ts";
@@ -60,6 +61,38 @@ describe("route publisher", () => {
     });
     using two = edge(publisher, "two");
     expect(two.messages[0]).toMatchObject({ kind: "snapshot", version: 7, routes: [route("bye")] });
+  });
+
+  it("sends what is more than a change may hold as several, in order, and never as a snapshot", async () => {
+    const old = Array.from({ length: 1_100 }, (_, i) => route(`old${i}`));
+    const young = Array.from({ length: 300 }, (_, i) => route(`new${i}`));
+    const { publisher } = await open(old);
+    using one = edge(publisher, "one");
+    const revoked = { ...settings, revoked: ["x"] };
+    const version = await publisher.publish({ removals: old, upserts: young, settings: revoked });
+    expect(version).toBe(8);
+    expect(publisher.version).toBe(8);
+    const changes = one.messages.slice(1).map((message) => RouteChange.parse(message));
+    expect(changes.map((it) => [it.version, it.removals.length, it.upserts.length])).toEqual([
+      [6, 500, 0],
+      [7, 500, 0],
+      [8, 100, 300],
+    ]);
+    // What was revoked must not wait for the others.
+    expect(changes.map((it) => it.settings)).toEqual([revoked, undefined, undefined]);
+    expect(changes.map((it) => it.checksum)).toEqual([
+      digestOf(revoked, old.slice(500)).hex(),
+      digestOf(revoked, old.slice(1_000)).hex(),
+      digestOf(revoked, young).hex(),
+    ]);
+  });
+
+  it("reserves a version for each of several changes", async () => {
+    const { publisher, reserved } = await open();
+    for (let i = 0; i < 998; i++) await publisher.publish({ upserts: [route("hello", 1000 + i)] });
+    expect([publisher.version, ...reserved]).toEqual([1003, 1005]);
+    await publisher.publish({ upserts: Array.from({ length: 2_500 }, (_, i) => route(`f${i}`)) });
+    expect([publisher.version, ...reserved]).toEqual([1008, 1005, 2005]);
   });
 
   it("publishes nothing where nothing changed", async () => {

@@ -1,12 +1,23 @@
-import { readdir, readFile, writeFile } from "node:fs/promises";
+import { execFileSync } from "node:child_process";
+import { readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { pino } from "pino";
 import { expect, test } from "vitest";
 import { RouteFiles } from "../src/route-feed/file.ts";
 import { LineSplitter } from "../src/route-feed/http.ts";
 import { RouteTable } from "../src/route-table.ts";
+import { EdgeProcess } from "./support/edge-process.ts";
 import { FeedServer, route, snapshotOf } from "./support/feed-server.ts";
-import { call, deadUrl, quiet, tempDirectory, testEdge, until, upstream } from "./support/servers.ts";
+import {
+  call,
+  deadUrl,
+  loopback,
+  quiet,
+  tempDirectory,
+  testEdge,
+  until,
+  upstream,
+} from "./support/servers.ts";
 
 const hello = route("alice/hello", ["http://127.0.0.1:1"]);
 
@@ -97,29 +108,67 @@ test("an edge of five routes that missed a push of six takes them in when it is 
   expect((await edge.call("alice.fn.test", "/g0")).status).toBe(200);
 });
 
-test("a collapse is an error in the log that says what to do, and is said once while it lasts", async () => {
-  const { HttpRouteFeed } = await import("../src/route-feed/http.ts");
-  const { Receiver } = await import("../src/route-feed/route-feed.ts");
-  const { Secret } = await import("@openfaas-cloud/shared/env.ts");
-  const lines: string[] = [];
-  const routes = Array.from({ length: 20 }, (_, i) => route(`alice/f${i}`, []));
-  await using server = await new FeedServer(routes).listen();
-  const reasons: string[] = [];
-  await using _feed = new HttpRouteFeed({
-    origin: server.origin,
-    credential: new Secret("feed-credential-for-tests"),
-    edgeId: "e",
-    receiver: new Receiver(() => undefined),
-    logger: pino({ level: "error" }, { write: (line: string) => void lines.push(line) }),
-    onRejected: (reason) => reasons.push(reason),
-  });
-  await until(() => server.applied.length === 1, "the first table");
-  server.poison = ({ epoch }) => snapshotOf([], { epoch, version: 2 });
-  server.cut();
-  await until(() => reasons.length >= 2, "two refusals");
-  expect(reasons.slice(0, 2)).toEqual(["collapse", "collapse"]);
-  expect(lines.map((line) => JSON.parse(line))).toMatchObject([{ level: 50, served: 20, offered: 0 }]);
-  expect(lines[0]).toMatch(/forced snapshot.*routes-\*\.json/);
+test.each<[string, string, (epoch: string) => unknown, object]>([
+  [
+    "a collapse",
+    "collapse",
+    (epoch) => snapshotOf([], { epoch, version: 6 }),
+    { msg: expect.stringContaining("too many or too few"), served: 20, offered: 0 },
+  ],
+  [
+    "a control plane whose store came back from a backup",
+    "stale",
+    (epoch) => snapshotOf([hello], { epoch, version: 4 }),
+    { msg: expect.stringContaining("backup"), servedVersion: 5, offeredVersion: 4 },
+  ],
+])(
+  "%s is an error in the log that says what to do, and is said once while it lasts",
+  async (_what, reason, poison, said) => {
+    const { HttpRouteFeed } = await import("../src/route-feed/http.ts");
+    const { Receiver } = await import("../src/route-feed/route-feed.ts");
+    const { Secret } = await import("@openfaas-cloud/shared/env.ts");
+    const lines: string[] = [];
+    const routes = Array.from({ length: 20 }, (_, i) => route(`alice/f${i}`, []));
+    await using server = await new FeedServer(routes).listen();
+    server.version = 5;
+    const reasons: string[] = [];
+    await using _feed = new HttpRouteFeed({
+      origin: server.origin,
+      credential: new Secret("feed-credential-for-tests"),
+      edgeId: "e",
+      receiver: new Receiver(() => undefined, loopback),
+      logger: pino({ level: "error" }, { write: (line: string) => void lines.push(line) }),
+      onRejected: (reason) => reasons.push(reason),
+    });
+    await until(() => server.applied.length === 1, "the first table");
+    server.poison = ({ epoch }) => poison(epoch);
+    server.cut();
+    await until(() => reasons.length >= 2, "two refusals");
+    expect(reasons.slice(0, 2)).toEqual([reason, reason]);
+    expect(lines.map((line) => JSON.parse(line))).toMatchObject([{ level: 50, reason, ...said }]);
+    // What an operator can do; no control plane of ours has a switch for it.
+    expect(lines[0]).toMatch(
+      /stop this edge, delete routes-\*\.json in its data directory, and start it again/,
+    );
+    expect(lines[0]).not.toContain("forced");
+  },
+);
+
+test("what an operator is told to do about a refusal that lasts does help", async () => {
+  await using directory = await tempDirectory();
+  await using feed = await new FeedServer([hello]).listen();
+  feed.version = 5;
+  {
+    await using edge = await testEdge(feed.origin, { dataDirectory: directory.path });
+    feed.version = 4;
+    feed.cut();
+    const refused = 'ofc_edge_feed_rejected_total{reason="stale"}';
+    await until(async () => (await edge.metric(refused)) >= 2, "two refusals");
+    expect(await edge.metric("ofc_edge_route_version")).toBe(5);
+  }
+  for (const name of await generations(directory.path)) await rm(join(directory.path, name));
+  await using edge = await testEdge(feed.origin, { dataDirectory: directory.path });
+  expect(await edge.metric("ofc_edge_route_version")).toBe(4);
 });
 
 test("silence ends a connection, and heartbeats keep it", async () => {
@@ -131,7 +180,7 @@ test("silence ends a connection, and heartbeats keep it", async () => {
     origin: server.origin,
     credential: new Secret("feed-credential-for-tests"),
     edgeId: "e",
-    receiver: new Receiver(() => undefined),
+    receiver: new Receiver(() => undefined, loopback),
     logger: quiet,
     onRejected: () => undefined,
     silenceMs: 120,
@@ -189,7 +238,7 @@ function generations(path: string): Promise<string[]> {
 
 async function stored(path: string, versions: number[]): Promise<string[]> {
   for (const version of versions) {
-    await using files = new RouteFiles(path, quiet);
+    await using files = new RouteFiles(path, quiet, loopback);
     await files.load();
     files.keep(RouteTable.fromSnapshot(snapshotOf([hello], { version })));
   }
@@ -200,7 +249,7 @@ test("three generations are kept", async () => {
   await using directory = await tempDirectory();
   const names = await stored(directory.path, [1, 2, 3, 4, 5]);
   expect(names).toHaveLength(3);
-  expect((await new RouteFiles(directory.path, quiet).load())?.version).toBe(5);
+  expect((await new RouteFiles(directory.path, quiet, loopback).load())?.version).toBe(5);
 });
 
 test("a table of 1,200 routes comes back from disk as it was", async () => {
@@ -209,11 +258,11 @@ test("a table of 1,200 routes comes back from disk as it was", async () => {
     snapshotOf(Array.from({ length: 1_200 }, (_, i) => route(`alice/f${i}`, ["http://127.0.0.1:1"]))),
   );
   {
-    await using files = new RouteFiles(directory.path, quiet);
+    await using files = new RouteFiles(directory.path, quiet, loopback);
     await files.load();
     files.keep(table);
   }
-  const back = await new RouteFiles(directory.path, quiet).load();
+  const back = await new RouteFiles(directory.path, quiet, loopback).load();
   expect([back?.size, back?.checksum]).toEqual([1_200, table.checksum]);
 });
 
@@ -222,9 +271,9 @@ test("an edge that starts while another still saves in the same directory distur
   const many = Array.from({ length: 1_200 }, (_, i) => route(`alice/f${i}`, ["http://127.0.0.1:1"]));
   await stored(directory.path, [1]);
   {
-    await using old = new RouteFiles(directory.path, quiet);
+    await using old = new RouteFiles(directory.path, quiet, loopback);
     await old.load();
-    await using successor = new RouteFiles(directory.path, quiet);
+    await using successor = new RouteFiles(directory.path, quiet, loopback);
     old.keep(RouteTable.fromSnapshot(snapshotOf(many, { version: 2 })));
     await until(async () => (await readdir(directory.path)).some((name) => name.endsWith(".tmp")), "a save");
     expect((await successor.load())?.version).toBe(1);
@@ -232,7 +281,106 @@ test("an edge that starts while another still saves in the same directory distur
     successor.keep(RouteTable.fromSnapshot(snapshotOf(many, { version: 3 })));
   }
   expect(await readdir(directory.path)).toHaveLength(3);
-  expect((await new RouteFiles(directory.path, quiet).load())?.version).toBe(3);
+  expect((await new RouteFiles(directory.path, quiet, loopback).load())?.version).toBe(3);
+});
+
+function helloAt(version: number, epoch = "epoch-1"): RouteTable {
+  return RouteTable.fromSnapshot(snapshotOf([hello], { version, epoch }));
+}
+
+test("what an edge held back and stores as it ends does not stand before what its successor has stored meanwhile", async () => {
+  await using directory = await tempDirectory();
+  await using old = new RouteFiles(directory.path, quiet, loopback);
+  await old.load();
+  old.keep(helloAt(9));
+  await until(async () => (await generations(directory.path)).length === 1, "the first table");
+  old.keep(helloAt(10));
+  {
+    await using successor = new RouteFiles(directory.path, quiet, loopback);
+    expect((await successor.load())?.version).toBe(9);
+    successor.keep(helloAt(11));
+  }
+  await old[Symbol.asyncDispose]();
+  expect(await generations(directory.path)).toHaveLength(3);
+  expect((await new RouteFiles(directory.path, quiet, loopback).load())?.version).toBe(11);
+});
+
+test("two that store at the same moment do not write over each other", async () => {
+  for (let trial = 0; trial < 20; trial++) {
+    await using directory = await tempDirectory();
+    const one = new RouteFiles(directory.path, quiet, loopback);
+    const other = new RouteFiles(directory.path, quiet, loopback);
+    one.keep(helloAt(11));
+    other.keep(helloAt(10));
+    await Promise.all([one[Symbol.asyncDispose](), other[Symbol.asyncDispose]()]);
+    expect(await generations(directory.path)).toHaveLength(2);
+    expect((await new RouteFiles(directory.path, quiet, loopback).load())?.version).toBe(11);
+  }
+});
+
+test("a table of a new epoch stands before those of the epoch before, however low its version is", async () => {
+  await using directory = await tempDirectory();
+  for (const table of [helloAt(70), helloAt(2, "epoch-2"), helloAt(1, "epoch-2")]) {
+    await using files = new RouteFiles(directory.path, quiet, loopback);
+    files.keep(table);
+  }
+  const back = await new RouteFiles(directory.path, quiet, loopback).load();
+  expect([back?.epoch, back?.version]).toEqual(["epoch-2", 2]);
+});
+
+test("a file from before names told versions is read, and numbered after", async () => {
+  await using directory = await tempDirectory();
+  const { path } = directory;
+  await writeFile(
+    join(path, "routes-000000000007.json"),
+    JSON.stringify(snapshotOf([hello], { version: 3 })),
+  );
+  {
+    await using files = new RouteFiles(path, quiet, loopback);
+    expect((await files.load())?.version).toBe(3);
+    files.keep(helloAt(4));
+  }
+  expect(await generations(path)).toEqual(["routes-000000000007.json", "routes-000000000008-4.json"]);
+  expect((await new RouteFiles(path, quiet, loopback).load())?.version).toBe(4);
+});
+
+/** An edge that has stored a table of one route, and has just found no room for one of 501. */
+async function edgeOnFullDisk(stack: AsyncDisposableStack) {
+  const directory = stack.use(await tempDirectory());
+  const fn = stack.use(await upstream());
+  const feed = stack.use(await new FeedServer([route("alice/hello", [fn.url])]).listen());
+  const edge = stack.use(await EdgeProcess.start({ controlPlane: feed.origin, data: directory.path }));
+  await until(async () => (await generations(directory.path)).length === 1, "the first table on disk");
+  limitFileSize(edge, 20_000);
+  const many = Array.from({ length: 500 }, (_, i) => route(`bob/f${i}`, [fn.url]));
+  feed.change({ upserts: many });
+  await until(() => edge.output().includes("routes could not be stored"), "a save that failed");
+  return { directory, edge };
+}
+
+/** What the edge writes beyond this fails in the middle, as on a full disk; needs no mount. */
+function limitFileSize({ child }: EdgeProcess, bytes: number | "unlimited"): void {
+  execFileSync("prlimit", ["--pid", String(child.pid), `--fsize=${bytes}:`]);
+}
+
+test("on a full disk no half of a table stays, and the table is stored without another change once there is room", async () => {
+  await using stack = new AsyncDisposableStack();
+  const { directory, edge } = await edgeOnFullDisk(stack);
+  expect(await readdir(directory.path)).toEqual(await generations(directory.path));
+  expect(await edge.metric("ofc_edge_routes")).toBe(501);
+  limitFileSize(edge, "unlimited");
+  await until(async () => (await generations(directory.path)).length === 2, "the table on disk", 10_000);
+  expect((await new RouteFiles(directory.path, quiet, loopback).load())?.size).toBe(501);
+});
+
+test("an edge that ends on a full disk does not wait for room, and leaves nothing behind but what was whole", async () => {
+  await using stack = new AsyncDisposableStack();
+  const { directory, edge } = await edgeOnFullDisk(stack);
+  edge.child.kill("SIGTERM");
+  await until(() => edge.child.exitCode !== null, "its end", 10_000);
+  expect(edge.child.exitCode).toBe(0);
+  expect(await readdir(directory.path)).toEqual(await generations(directory.path));
+  expect((await new RouteFiles(directory.path, quiet, loopback).load())?.size).toBe(1);
 });
 
 test.each<[string, (text: string) => string]>([
@@ -246,7 +394,7 @@ test.each<[string, (text: string) => string]>([
   const names = await stored(directory.path, [1, 2, 3]);
   const newest = join(directory.path, names.at(-1) ?? "");
   await writeFile(newest, spoil(await readFile(newest, "utf8")));
-  expect((await new RouteFiles(directory.path, quiet).load())?.version).toBe(2);
+  expect((await new RouteFiles(directory.path, quiet, loopback).load())?.version).toBe(2);
 });
 
 test("when every generation is bad the edge is not ready, and says 503 and not 404", async () => {

@@ -4,6 +4,7 @@ import { describe, expect, test } from "vitest";
 import { judgeStored, Receiver } from "../src/route-feed/route-feed.ts";
 import { RouteTable } from "../src/route-table.ts";
 import { NO_KEYS, route, snapshotOf } from "./support/feed-server.ts";
+import { loopback } from "./support/servers.ts";
 
 const a = route("alice/a", ["http://127.0.0.1:1"]);
 const b = route("alice/b", ["http://127.0.0.1:2"]);
@@ -56,7 +57,7 @@ describe("a table", () => {
 
 describe("a receiver", () => {
   function receiver(): Receiver {
-    return new Receiver(() => undefined);
+    return new Receiver(() => undefined, loopback);
   }
 
   test("applies a snapshot and the changes that follow it", async () => {
@@ -142,6 +143,30 @@ describe("a receiver", () => {
     expect(it.table?.size).toBe(after);
   });
 
+  test("takes a change of 500 routes, and refuses a larger one before it looks at any of them", async () => {
+    const it = receiver();
+    await it.receive(snapshotOf(many));
+    const added = routesOf(500);
+    expect((await it.receive(changeOf(2, [...many, ...added], { upserts: added }))).kind).toBe("applied");
+    let looked = 0;
+    const watched = new Proxy(a, { get: () => (looked += 1) });
+    const tooMany = Array.from({ length: 501 }, () => watched);
+    const before = it.table;
+    for (const what of [{ upserts: tooMany }, { removals: tooMany }]) {
+      const message = { ...changeOf(3, [], {}), ...what };
+      expect(await it.receive(message)).toEqual({ kind: "rejected", reason: "schema" });
+    }
+    expect(looked).toBe(0);
+    expect(it.table).toBe(before);
+  });
+
+  test("does not take a change for a collapse, since it was made from the table that is served", async () => {
+    const it = receiver();
+    await it.receive(snapshotOf(many));
+    expect((await it.receive(changeOf(2, [], { removals: many }))).kind).toBe("applied");
+    expect(it.table?.size).toBe(0);
+  });
+
   test("judges a large snapshot between other work, and replaces the table in one step", async () => {
     const it = receiver();
     await it.receive(snapshotOf(many));
@@ -174,9 +199,9 @@ const STORED =
   '"settings":{"keys":[],"revoked":[],"listOwners":false}}';
 
 test("a table stored before limits had a rate is as whole as one with rates", () => {
-  expect(judgeStored(JSON.parse(STORED))).toMatchObject({ size: 2 });
+  expect(judgeStored(JSON.parse(STORED), loopback)).toMatchObject({ size: 2 });
   const limited = route("alice/a", [], { limits: { rate: { perS: 0.5, burst: 3 } } });
-  const stored = judgeStored(JSON.parse(JSON.stringify(snapshotOf([limited]))));
+  const stored = judgeStored(JSON.parse(JSON.stringify(snapshotOf([limited]))), loopback);
   if (!(stored instanceof RouteTable)) throw new Error(stored.reason);
   expect(stored.find("alice", "a")?.limits.rate).toEqual({ perS: 0.5, burst: 3 });
 });

@@ -1,5 +1,7 @@
-import { expect, test } from "vitest";
+import { expect, expectTypeOf, test } from "vitest";
 import { readConfig } from "../src/config.ts";
+import type { RouteFiles } from "../src/route-feed/file.ts";
+import type { judgeStored, Receiver } from "../src/route-feed/route-feed.ts";
 import { LOOPBACK, UpstreamRule } from "../src/upstream-rule.ts";
 import { CREDENTIAL, FeedServer, route, snapshotOf } from "./support/feed-server.ts";
 import { tempDirectory, testEdge, until, upstream } from "./support/servers.ts";
@@ -89,6 +91,13 @@ test.each([
 
 test.each(["*", "*.", "http://x", "a b", "*.*.x", "x:80"])("%s is no list of host names", (hosts) => {
   expect(() => placesOf("127.0.0.0/8", hosts)).toThrow(/EDGE_UPSTREAM_HOSTS: must be host names/);
+});
+
+test("nobody takes routes in who was not told where upstreams may be", () => {
+  // Judged by the compiler: an argument with a default would be `undefined` as well.
+  expectTypeOf<ConstructorParameters<typeof Receiver>[1]>().toEqualTypeOf<UpstreamRule>();
+  expectTypeOf<ConstructorParameters<typeof RouteFiles>[2]>().toEqualTypeOf<UpstreamRule>();
+  expectTypeOf<Parameters<typeof judgeStored>[1]>().toEqualTypeOf<UpstreamRule>();
 });
 
 test("a table with an upstream elsewhere is refused from the wire, whole or as a change, and counted", async () => {

@@ -99,7 +99,7 @@ export const RouteSnapshot = z.object({
   epoch: z.string().min(1).max(100),
   version,
   checksum,
-  /** Set by an operator to let a table through that shrank or grew beyond the collapse rule. */
+  /** Lets a table through that shrank or grew beyond the collapse rule. Our control plane never sets it. */
   forced: z.boolean(),
   /**
    * Digest of `epoch`, `version`, `checksum` and `forced`, as `route-digest.ts` computes it: an edge that took a wrong version
@@ -111,14 +111,20 @@ export const RouteSnapshot = z.object({
 });
 export type RouteSnapshot = z.infer<typeof RouteSnapshot>;
 
+/**
+ * Upserts and removals of one change together. An edge takes a change in with no request between: so many in some 15 ms.
+ * What is more goes as several changes: a snapshot, which the edge judges between requests, is subject to its collapse rule.
+ */
+export const MOST_IN_CHANGE = 500;
+
 export const RouteChange = z.object({
   kind: z.literal("change"),
   /** Always the version before it plus one; anything else is a gap, and the edge asks for a snapshot. */
   version,
   checksum,
   settings: RouteSettings.optional(),
-  upserts: z.array(Route),
-  removals: z.array(Route.pick({ owner: true, function: true })),
+  upserts: z.array(Route).max(MOST_IN_CHANGE),
+  removals: z.array(Route.pick({ owner: true, function: true })).max(MOST_IN_CHANGE),
 });
 export type RouteChange = z.infer<typeof RouteChange>;
 

@@ -1,11 +1,12 @@
 import { isDeepStrictEqual } from "node:util";
-import type {
-  AppliedReport,
-  FeedMessage,
-  Route,
-  RouteChange,
-  RouteSettings,
-  RouteSnapshot,
+import {
+  type AppliedReport,
+  type FeedMessage,
+  MOST_IN_CHANGE,
+  type Route,
+  type RouteChange,
+  type RouteSettings,
+  type RouteSnapshot,
 } from "@openfaas-cloud/shared/route.ts";
 import { digestOf, headChecksumOf, type RouteDigest } from "@openfaas-cloud/shared/route-digest.ts";
 import { routePropagation } from "../metrics.ts";
@@ -96,8 +97,10 @@ export class RoutePublisher {
     readonly settings?: RouteSettings;
   }): Promise<number> {
     // Reserved before anything is looked at: from there on nothing awaits, so that two publishers cannot interleave.
-    if (this.#version + 2 > this.#reserved) {
-      this.#reserved += RESERVED_VERSIONS;
+    const asked = (change.upserts?.length ?? 0) + (change.removals?.length ?? 0);
+    const versions = Math.max(1, Math.ceil(asked / MOST_IN_CHANGE));
+    if (this.#version + versions + 1 > this.#reserved) {
+      this.#reserved += Math.max(RESERVED_VERSIONS, versions);
       await this.#versions.reserve(this.#reserved);
     }
     const upserts = (change.upserts ?? []).filter(
@@ -107,6 +110,21 @@ export class RoutePublisher {
     const settings =
       change.settings && !isDeepStrictEqual(change.settings, this.#settings) ? change.settings : undefined;
     if (upserts.length === 0 && removals.length === 0 && !settings) return this.#version;
+    // One that is too large goes in parts, each a version of its own; removals first, as within a change.
+    let unsentSettings = settings;
+    do {
+      const removed = removals.splice(0, MOST_IN_CHANGE);
+      this.#send(upserts.splice(0, MOST_IN_CHANGE - removed.length), removed, unsentSettings);
+      unsentSettings = undefined;
+    } while (removals.length + upserts.length > 0);
+    return this.#version;
+  }
+
+  #send(
+    upserts: Route[],
+    removals: readonly Pick<Route, "owner" | "function">[],
+    settings: RouteSettings | undefined,
+  ): void {
     this.#apply(upserts, removals, settings);
     const message: RouteChange = {
       kind: "change",
@@ -118,7 +136,6 @@ export class RoutePublisher {
     };
     if (this.#connections.size > 0) this.#publishedAt.set(this.#version, performance.now());
     for (const connection of this.#connections) connection.send(message);
-    return this.#version;
   }
 
   /**

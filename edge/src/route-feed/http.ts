@@ -22,12 +22,17 @@ const FIRST_RETRY_MS = 50;
 const LAST_RETRY_MS = 2_000;
 /** What lasts until an operator does something. */
 const SAID_EVERY_MS = 60_000;
-const COLLAPSE =
-  "the control plane's routes are too many or too few to be true, the ones before are served on; if they are meant, " +
-  "publish a forced snapshot, or stop this edge, delete routes-*.json in its data directory, and start it again";
-const MISPLACED =
-  "a route names an upstream where none may be, the routes before are served on; if replicas are there, list it in " +
-  "EDGE_UPSTREAM_NETWORKS or, for a name, in EDGE_UPSTREAM_HOSTS";
+const START_WITHOUT =
+  "if they are meant, stop this edge, delete routes-*.json in its data directory, and start it again";
+const REMEDIES: Readonly<Partial<Record<RejectReason, string>>> = {
+  collapse: `the control plane's routes are too many or too few to be true, the ones before are served on; ${START_WITHOUT}`,
+  stale:
+    "the control plane's routes are older than those served, as when its store came back from a backup, and are not taken; " +
+    START_WITHOUT,
+  upstream:
+    "a route names an upstream where none may be, the routes before are served on; if replicas are there, list it in " +
+    "EDGE_UPSTREAM_NETWORKS or, for a name, in EDGE_UPSTREAM_HOSTS",
+};
 
 /** The feed over HTTP: one long answer of newline-delimited messages, and a post for each table that was applied. */
 export class HttpRouteFeed implements RouteFeed {
@@ -144,11 +149,11 @@ export class HttpRouteFeed implements RouteFeed {
     const { reason } = rejection;
     onRejected(reason);
     logger.warn({ reason }, "route feed message refused, asking for a snapshot");
-    if (rejection.reason !== "collapse" && rejection.reason !== "upstream") return;
-    if (performance.now() < this.#sayWhyAt) return;
+    const remedy = REMEDIES[reason];
+    if (remedy === undefined || performance.now() < this.#sayWhyAt) return;
     this.#sayWhyAt = performance.now() + SAID_EVERY_MS;
     const { kind: _kind, ...what } = rejection;
-    logger.error(what, rejection.reason === "collapse" ? COLLAPSE : MISPLACED);
+    logger.error(what, remedy);
   }
 
   /** Posts at once. While a post is under way only the newest table waits behind it, since it confirms the others too. */

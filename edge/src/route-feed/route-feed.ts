@@ -3,7 +3,7 @@ import { FeedMessage, Route, type RouteChange, RouteSnapshot } from "@openfaas-c
 import { headChecksumOf } from "@openfaas-cloud/shared/route-digest.ts";
 import { z } from "zod";
 import { RouteTable, RouteTableBuilder } from "../route-table.ts";
-import { LOOPBACK, UpstreamRule } from "../upstream-rule.ts";
+import type { UpstreamRule } from "../upstream-rule.ts";
 
 /**
  * Where route tables come from while the edge runs. An adapter hands every message to a `Receiver` in the order it was sent,
@@ -25,13 +25,20 @@ export type Verdict =
   | Rejection;
 
 export type Rejection =
-  | { readonly kind: "rejected"; readonly reason: Exclude<RejectReason, "collapse" | "upstream"> }
+  | { readonly kind: "rejected"; readonly reason: Exclude<RejectReason, "collapse" | "stale" | "upstream"> }
   /** With the numbers of routes before and after, since this one may need an operator. */
   | {
       readonly kind: "rejected";
       readonly reason: "collapse";
       readonly served: number;
       readonly offered: number;
+    }
+  /** With both versions: it lasts until an operator does something. */
+  | {
+      readonly kind: "rejected";
+      readonly reason: "stale";
+      readonly servedVersion: number;
+      readonly offeredVersion: number;
     }
   /** With the upstream that no route may name here, since this one may need the operator too. */
   | {
@@ -60,7 +67,7 @@ export class Receiver {
 
   constructor(
     onReplaced: (next: RouteTable, previous: RouteTable | undefined, touched: Touched) => void,
-    rule = new UpstreamRule(LOOPBACK),
+    rule: UpstreamRule,
   ) {
     this.#onReplaced = onReplaced;
     this.#rule = rule;
@@ -150,7 +157,8 @@ async function judgeSnapshot(
 ): Promise<Judgement> {
   if (!hasOwnHead(snapshot)) return { kind: "rejected", reason: "checksum" };
   if (current !== undefined && snapshot.epoch === current.epoch && snapshot.version < current.version) {
-    return { kind: "rejected", reason: "stale" };
+    const versions = { servedVersion: current.version, offeredVersion: snapshot.version };
+    return { kind: "rejected", reason: "stale", ...versions };
   }
   const table = await readInTurns(snapshot, rule);
   if (!(table instanceof RouteTable)) return table;
@@ -224,7 +232,7 @@ function isCollapse(before: number, after: number): boolean {
 }
 
 /** A stored snapshot, as strictly as one from the wire. */
-export function judgeStored(value: unknown, rule = new UpstreamRule(LOOPBACK)): RouteTable | Rejection {
+export function judgeStored(value: unknown, rule: UpstreamRule): RouteTable | Rejection {
   const parsed = RouteSnapshot.safeParse(value);
   if (!parsed.success) return { kind: "rejected", reason: "schema" };
   if (!hasOwnHead(parsed.data)) return { kind: "rejected", reason: "checksum" };

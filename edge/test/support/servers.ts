@@ -8,10 +8,12 @@ import { pino } from "pino";
 import type { EdgeConfig, Timeouts } from "../../src/config.ts";
 import { type Edge, type EdgeOptions, startEdge } from "../../src/edge.ts";
 import type { Logger } from "../../src/logger.ts";
-import { LOOPBACK } from "../../src/upstream-rule.ts";
+import { LOOPBACK, UpstreamRule } from "../../src/upstream-rule.ts";
 import { CREDENTIAL } from "./feed-server.ts";
 
 export const quiet = pino({ level: "silent" });
+/** Replicas on this machine, where the tests have theirs. */
+export const loopback = new UpstreamRule(LOOPBACK);
 
 export interface TempDirectory extends AsyncDisposable {
   readonly path: string;
