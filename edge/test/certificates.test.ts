@@ -6,7 +6,7 @@ import { part } from "../../test/support/parts.ts";
 import { parseCertificate } from "../src/tls/certificate.ts";
 import { findPairs } from "../src/tls/certificate-files.ts";
 import { CertificateSet } from "../src/tls/certificate-set.ts";
-import { CertificateWatch } from "../src/tls/certificate-watch.ts";
+import { CertificateWatch, type CertificateWatchOptions } from "../src/tls/certificate-watch.ts";
 import { install, type KeyPair, makeCertificate, pem } from "./support/certificates.ts";
 import { type TempDirectory, tempDirectory, until } from "./support/servers.ts";
 
@@ -21,7 +21,7 @@ interface Watched extends AsyncDisposable {
   shown(host: string): string;
 }
 
-async function watched(directory: string): Promise<Watched> {
+async function watched(directory: string, more: Partial<CertificateWatchOptions> = {}): Promise<Watched> {
   const complaints: string[] = [];
   const replaced: CertificateSet[] = [];
   const watch = await CertificateWatch.open({
@@ -29,6 +29,7 @@ async function watched(directory: string): Promise<Watched> {
     lookEveryMs: LOOK_EVERY_MS,
     logger: pino({ level: "warn" }, { write: (line: string) => void complaints.push(line) }),
     onReplaced: (set) => void replaced.push(set),
+    ...more,
   });
   return {
     watch,
@@ -96,6 +97,47 @@ part("openssl")("certificates", () => {
     await using here = await watched(directory.path);
     expect(here.shown("a.test")).toBe(pem(expired.chain));
     expect(here.complaints.join()).toContain("certificate has expired");
+  });
+
+  test("one that is not valid yet is left out, however long it will be good for, until it is", async () => {
+    const validFromMs = Math.ceil(Date.now() / 1_000) * 1_000 + 3_000;
+    const [now, next] = [
+      await makeCertificate(["a.test"], 5),
+      await makeCertificate(["a.test"], 50, validFromMs),
+    ];
+    await using directory = await directoryOf({ a: now, b: next });
+    await using here = await watched(directory.path, { retryEveryMs: 50 });
+    expect(here.shown("a.test")).toBe(pem(now.chain));
+    expect(here.complaints[0]).toContain(
+      `b: The certificate is not valid before ${new Date(validFromMs).toISOString()}`,
+    );
+    await until(() => here.shown("a.test") === pem(next.chain), "the one that has become valid", 15_000);
+    expect(Date.now()).toBeGreaterThanOrEqual(validFromMs);
+    expect(here.replaced).toHaveLength(1);
+  });
+
+  test("one that is put in another's place before it is valid leaves that one served until it is", async () => {
+    const old = await makeCertificate(["a.test"]);
+    await using directory = await directoryOf({ a: old });
+    await using here = await watched(directory.path, { retryEveryMs: 50 });
+    const validFromMs = Math.ceil(Date.now() / 1_000) * 1_000 + 3_000;
+    const next = await makeCertificate(["a.test"], 30, validFromMs);
+    await install(directory.path, "a", next);
+    await until(
+      () => here.complaints.join().includes("a: The certificate is not valid before"),
+      "the complaint",
+    );
+    expect(here.shown("a.test")).toBe(pem(old.chain));
+    await until(() => here.shown("a.test") === pem(next.chain), "the one that has become valid", 15_000);
+    expect(Date.now()).toBeGreaterThanOrEqual(validFromMs);
+  });
+
+  test("where none is valid yet there is no listener, and the start says from when", async () => {
+    const tomorrowMs = Math.ceil(Date.now() / 1_000) * 1_000 + 86_400_000;
+    await using directory = await directoryOf({ a: await makeCertificate(["a.test"], 30, tomorrowMs) });
+    await expect(watched(directory.path)).rejects.toThrow(
+      `a: The certificate is not valid before ${new Date(tomorrowMs).toISOString()}`,
+    );
   });
 
   test("one without names can be a default, and nothing else", async () => {

@@ -6,14 +6,15 @@ import { CertificateSet } from "./certificate-set.ts";
 
 /** A look at 10,000 certificates takes a while: so many times as long as it took is the rest after it. */
 const REST_FACTOR = 10;
-/** What cannot be used is tried again, and complained about again, so often. */
-const RETRY_EVERY_MS = 60_000;
+/** What cannot be used is tried again, and complained about again, so often: with the look after it, within a minute. */
+const RETRY_EVERY_MS = 55_000;
 /** Of the problems of one reading, so many are logged. */
 const MAX_LOGGED = 10;
 
 export interface CertificateWatchOptions {
   readonly directory: string;
   readonly lookEveryMs: number;
+  readonly retryEveryMs?: number;
   readonly logger: Logger;
   /** A set is served now, the first one excepted. */
   readonly onReplaced: (set: CertificateSet) => void;
@@ -29,8 +30,8 @@ interface Known {
  * links and network mounts, a look does not. A change is read when it has held still from one look to the next, so that a
  * certificate is not taken with the key of the one before.
  *
- * Each pair is judged alone. One that cannot be used leaves its predecessor in place, or is left out where it has none, and
- * keeps nobody else's renewal waiting; one whose key is gone is dropped. A set without any certificate replaces none.
+ * Each pair is judged alone. One that cannot be used, or not yet, leaves its predecessor in place, or is left out where it has
+ * none, and keeps nobody else's renewal waiting; one whose key is gone is dropped. A set without any certificate replaces none.
  */
 export class CertificateWatch implements AsyncDisposable {
   /** Readings that found something of no use; they repeat while it lies there. */
@@ -141,8 +142,9 @@ export class CertificateWatch implements AsyncDisposable {
   }
 
   #complain(problems: readonly string[]): void {
-    this.#retryAtMs = problems.length === 0 ? Number.POSITIVE_INFINITY : performance.now() + RETRY_EVERY_MS;
+    this.#retryAtMs = Number.POSITIVE_INFINITY;
     if (problems.length === 0) return;
+    this.#retryAtMs = performance.now() + (this.#options.retryEveryMs ?? RETRY_EVERY_MS);
     this.rejections += 1;
     this.#options.logger.error(
       { problems: problems.slice(0, MAX_LOGGED), count: problems.length },
