@@ -1,7 +1,7 @@
 import { errorMessage, KnownError } from "@openfaas-cloud/shared/known-error.ts";
 import type { Logger } from "../logger.ts";
 import type { Certificate } from "./certificate.ts";
-import { findPairs, type Pair, readPair } from "./certificate-files.ts";
+import { byName, type Found, findPairs, type Pair, readPair } from "./certificate-files.ts";
 import { CertificateSet } from "./certificate-set.ts";
 
 /** A look at 10,000 certificates takes a while: so many times as long as it took is the rest after it. */
@@ -21,6 +21,8 @@ export interface CertificateWatchOptions {
 }
 
 interface Known {
+  readonly name: string;
+  readonly folder: string;
   readonly stamp: string;
   readonly certificate: Certificate;
 }
@@ -31,7 +33,8 @@ interface Known {
  * certificate is not taken with the key of the one before.
  *
  * Each pair is judged alone. One that cannot be used, or not yet, leaves its predecessor in place, or is left out where it has
- * none, and keeps nobody else's renewal waiting; one whose key is gone is dropped. A set without any certificate replaces none.
+ * none, and keeps nobody else's renewal waiting; one whose key is gone is dropped. What lies in a folder that cannot be read is
+ * known on as it was. A set without any certificate replaces none.
  */
 export class CertificateWatch implements AsyncDisposable {
   /** Readings that found something of no use; they repeat while it lies there. */
@@ -83,16 +86,16 @@ export class CertificateWatch implements AsyncDisposable {
   }
 
   async #look(): Promise<void> {
-    const pairs = await this.#find();
-    const stamp = stampOf(pairs);
+    const found = await this.#find();
+    const stamp = stampOf(found);
     const heldStill = stamp === this.#seenStamp;
     this.#seenStamp = stamp;
     const isNew = stamp !== this.#readStamp && heldStill;
-    if (isNew || performance.now() >= this.#retryAtMs) await this.#read(pairs);
+    if (isNew || performance.now() >= this.#retryAtMs) await this.#read(found);
   }
 
   /** The error in place of the pairs where the directory cannot be read. */
-  async #find(): Promise<readonly Pair[] | Error> {
+  async #find(): Promise<Found | Error> {
     try {
       return await findPairs(this.#options.directory);
     } catch (error) {
@@ -100,29 +103,38 @@ export class CertificateWatch implements AsyncDisposable {
     }
   }
 
-  async #read(pairs: readonly Pair[] | Error): Promise<readonly string[]> {
-    const known = new Map<string, Known>();
-    const problems: string[] =
-      pairs instanceof Error ? [`The directory cannot be read: ${pairs.message}`] : [];
-    for (const pair of pairs instanceof Error ? [] : pairs) {
-      const before = this.#known.get(pair.name);
-      const now = before?.stamp === pair.stamp ? before : await readKnown(pair);
-      if (typeof now === "string") problems.push(now);
-      const kept = typeof now === "string" ? before : now;
-      if (kept !== undefined) known.set(pair.name, kept);
-    }
-    this.#readStamp = stampOf(pairs);
+  async #read(found: Found | Error): Promise<readonly string[]> {
+    const problems =
+      found instanceof Error
+        ? [`The directory cannot be read: ${found.message}`]
+        : await this.#readPairs(found);
+    this.#readStamp = stampOf(found);
     this.#seenStamp = this.#readStamp;
-    if (known.size > 0) this.#adopt(known);
-    else if (problems.length === 0) problems.push("There is no key with its certificate in the directory.");
     this.#complain(problems);
     return problems;
   }
 
-  #adopt(known: ReadonlyMap<string, Known>): void {
-    this.#known = known;
+  /** @returns the problems */
+  async #readPairs({ pairs, unread }: Found): Promise<string[]> {
+    const problems = unread.map(({ folder, code }) => `${folder}: The directory cannot be read: ${code}`);
+    const unreadFolders = new Set(unread.map(({ folder }) => folder));
+    const known = [...this.#known.values()].filter(({ folder }) => unreadFolders.has(folder));
+    for (const pair of pairs) {
+      const before = this.#known.get(pair.name);
+      const now = before?.stamp === pair.stamp ? before : await readKnown(pair);
+      if (typeof now === "string") problems.push(now);
+      const kept = typeof now === "string" ? before : now;
+      if (kept !== undefined) known.push(kept);
+    }
+    if (known.length > 0) this.#adopt(known.toSorted(byName));
+    else if (problems.length === 0) problems.push("There is no key with its certificate in the directory.");
+    return problems;
+  }
+
+  #adopt(known: readonly Known[]): void {
+    this.#known = new Map(known.map((each) => [each.name, each]));
     const previous = this.#set;
-    const certificates = [...known.values()].map(({ certificate }) => certificate);
+    const certificates = known.map(({ certificate }) => certificate);
     if (isSame(certificates, previous?.certificates)) return;
     const next = new CertificateSet(certificates);
     this.#set = next;
@@ -156,7 +168,7 @@ export class CertificateWatch implements AsyncDisposable {
 /** What is wrong with the pair in place of what is in it. */
 async function readKnown(pair: Pair): Promise<Known | string> {
   try {
-    return { stamp: pair.stamp, certificate: await readPair(pair) };
+    return { name: pair.name, folder: pair.folder, stamp: pair.stamp, certificate: await readPair(pair) };
   } catch (error) {
     if (!(error instanceof KnownError)) throw error;
     return `${pair.name}: ${error.message}`;
@@ -167,9 +179,10 @@ function isSame(some: readonly Certificate[], others: readonly Certificate[] | u
   return some.length === others?.length && some.every((certificate, i) => certificate === others[i]);
 }
 
-function stampOf(pairs: readonly Pair[] | Error): string {
-  if (pairs instanceof Error) return pairs.message;
-  return pairs.map(({ name, stamp }) => `${name} ${stamp}`).join("\n");
+function stampOf(found: Found | Error): string {
+  if (found instanceof Error) return found.message;
+  const unread = found.unread.map(({ folder, code }) => `${folder} ${code}`);
+  return [...found.pairs.map(({ name, stamp }) => `${name} ${stamp}`), ...unread].join("\n");
 }
 
 function unusable(directory: string, problems: readonly string[]): KnownError {
