@@ -1,7 +1,7 @@
 import { port, positiveInteger, readEnv, type Secret, secret } from "@openfaas-cloud/shared/env.ts";
 import { z } from "zod";
 import { HTTPS_SOCKET } from "./listen.ts";
-import { rangeProblem } from "./trusted-peers.ts";
+import { type Network, networkList } from "./networks.ts";
 import { LOOPBACK, type UpstreamPlaces, upstreamHosts, upstreamNetworks } from "./upstream-rule.ts";
 
 /** What was asked of this edge. Made once, from the environment, by `readConfig`; nothing else reads the environment. */
@@ -14,8 +14,8 @@ export interface EdgeConfig {
   readonly tls: TlsConfig | undefined;
   /** The port that clients reach us at by https, where whoever comes by http is to be sent there. */
   readonly httpsRedirectPort: number | undefined;
-  /** Addresses and CIDRs of the proxies before us whose word on their clients counts. */
-  readonly trustedPeers: readonly string[];
+  /** The proxies before us whose word on their clients counts. */
+  readonly trustedPeers: readonly Network[];
   readonly role: Role;
   /** Whether an edge started this one, to go itself as soon as this one serves. */
   readonly successor: boolean;
@@ -111,16 +111,6 @@ const accessLogEvery = z
   )
   .transform(Number);
 
-/** Separated by commas or spaces. */
-const trustedPeers = z.string().transform((text, context) => {
-  const ranges = text.split(/[\s,]+/).filter((range) => range !== "");
-  for (const [i, range] of ranges.entries()) {
-    const problem = rangeProblem(range);
-    if (problem !== undefined) context.addIssue(`entry ${i + 1} ${problem}`);
-  }
-  return ranges;
-});
-
 /** A renewal has weeks. */
 const CERTIFICATES_LOOK_EVERY_MS = 2_000;
 
@@ -139,7 +129,7 @@ const Environment = z
     EDGE_HTTPS_REDIRECT: port
       .refine((value) => value > 0, "must be a port that clients can reach")
       .optional(),
-    EDGE_TRUSTED_PEERS: trustedPeers.default([]),
+    EDGE_TRUSTED_PEERS: networkList.default([]),
     LISTEN_FDS: positiveInteger.optional(),
     LISTEN_FDNAMES: z.string().optional(),
     EDGE_WORKERS: positiveInteger
