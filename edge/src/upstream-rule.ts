@@ -10,21 +10,30 @@ export interface UpstreamPlaces {
 }
 
 /**
- * Where no replica is, whatever the operator lists: unspecified, multicast and reserved addresses; link-local ones, where
- * clouds keep the credentials of their machines; and IPv6 addresses that stand for an IPv4 one somewhere else.
+ * Where no replica is, whatever the operator lists: unspecified, multicast and reserved addresses; those where clouds keep the
+ * credentials of their machines; and IPv6 addresses that stand for an IPv4 one somewhere else.
  */
 const NEVER = [
   "0.0.0.0/8",
-  "169.254.0.0/16",
   "224.0.0.0/4",
   "240.0.0.0/4",
-  "::/128",
-  "64:ff9b::/96",
-  "2002::/16",
-  "fd00:ec2::254/128",
-  "fe80::/10",
   "ff00::/8",
+  // Link-local, with the metadata of most clouds; Alibaba's, within the shared 100.64.0.0/10; Amazon's by IPv6.
+  "169.254.0.0/16",
+  "100.100.100.200",
+  "fe80::/10",
+  "fd00:ec2::254",
+  // For IPv4 ones: compatible (the unspecified among them), translated, by NAT64 of everybody and of one network, Teredo, 6to4.
+  "::/96",
+  "::ffff:0:0:0/96",
+  "64:ff9b::/96",
+  "64:ff9b:1::/48",
+  "2001::/32",
+  "2002::/16",
 ].map(parseNetwork);
+
+/** Within ::/96, and for no IPv4 address. The form that URLs have it in. */
+const IPV6_LOOPBACK = "::1";
 
 /**
  * Decides which upstreams a route may name. Whoever gets a route of his making into the feed must not reach through the edge
@@ -48,7 +57,7 @@ export class UpstreamRule {
     const { hostname } = new URL(url);
     const address = withoutBrackets(hostname);
     if (familyOf(address) === undefined) return this.#allowsName(hostname);
-    return this.#networks.has(address) && !this.#never.has(address);
+    return this.#networks.has(address) && (address === IPV6_LOOPBACK || !this.#never.has(address));
   }
 
   #allowsName(name: string): boolean {
@@ -65,7 +74,8 @@ export const LOOPBACK: UpstreamPlaces = {
 /** `EDGE_UPSTREAM_NETWORKS`. */
 export const upstreamNetworks = listOf((text): Network => {
   const network = parseNetwork(text);
-  if (NEVER.some((outer) => isWithin(network, outer))) {
+  const holdsLoopback = new NetworkSet([network]).has(IPV6_LOOPBACK);
+  if (!holdsLoopback && NEVER.some((outer) => isWithin(network, outer))) {
     throw misplaced("is where no upstream may be, whatever is listed; leave it out");
   }
   return network;

@@ -46,7 +46,17 @@ test.each([
   "http://[::ffff:169.254.169.254]",
   "http://[64:ff9b::a9fe:a9fe]",
   "http://[2002:a9fe:a9fe::]",
+  "http://[64:ff9b:1::a9fe:a9fe]",
+  "http://[64:ff9b:1:ffff:a9fe:a9fe::]",
+  "http://[2001::a9fe:a9fe]",
+  "http://[2001:0:a9fe:a9fe:0:0:5601:5601]",
+  "http://[::169.254.169.254]",
+  "http://[::127.0.0.1]",
+  "http://[::2]",
+  "http://[::ffff:0:169.254.169.254]",
   "http://[fd00:ec2::254]",
+  "http://100.100.100.200",
+  "http://[::ffff:100.100.100.200]",
   "http://[fe80::1]",
   "http://0.0.0.0",
   "http://[::]",
@@ -55,6 +65,26 @@ test.each([
   "http://[ff02::1]",
 ])("%s may not, though every network be listed", (url) => {
   expect(new UpstreamRule(placesOf("0.0.0.0/0,::/0")).allows(url)).toBe(false);
+});
+
+test.each([
+  "http://[::1]:1",
+  "http://[0:0:0:0:0:0:0:1]:1",
+  "http://[::ffff:127.0.0.1]:1",
+  "http://[64:ff9a::1]",
+  "http://[64:ff9b:2::1]",
+  "http://[2001:1::1]",
+  "http://[::1:0:0:1]",
+  "http://100.100.100.199",
+])("%s beside them may, where every network is listed", (url) => {
+  expect(new UpstreamRule(placesOf("0.0.0.0/0,::/0")).allows(url)).toBe(true);
+});
+
+test("IPv6's loopback may be listed, alone or among what may not", () => {
+  for (const networks of ["::1", "::1/128", "::/96", "::/127"]) {
+    expect(new UpstreamRule(placesOf(networks)).allows("http://[::1]:1"), networks).toBe(true);
+  }
+  expect(new UpstreamRule(placesOf("127.0.0.0/8")).allows("http://[::1]:1")).toBe(false);
 });
 
 test("listed networks and names may, and nothing that only looks like them", () => {
@@ -87,6 +117,8 @@ test.each([
   ["fe80::1%eth0/64", "entry 1 has a zone"],
   ["::ffff:10.0.0.0/104", "entry 1 is an IPv4 address in IPv6 notation"],
   ["169.254.169.254", "entry 1 is where no upstream may be"],
+  ["100.100.100.200", "entry 1 is where no upstream may be"],
+  ["::7f00:0/104", "entry 1 is where no upstream may be"],
   ["10.0.0.0/8,fe80::/64", "entry 2 is where no upstream may be"],
   [",", "must hold at least one"],
 ])("%s is no list of networks, and the start says so", (networks, problem) => {
