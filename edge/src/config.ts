@@ -173,6 +173,13 @@ const Environment = z
     path: ["EDGE_TLS_PORT"],
     error: "must be given with EDGE_TLS_CERTIFICATES, where no inherited socket is named https",
     when: always,
+  })
+  .refine((given) => given.EDGE_HTTPS_REDIRECT === undefined || canComeByHttps(given), {
+    path: ["EDGE_HTTPS_REDIRECT"],
+    error:
+      "would send clients round in circles, since nobody comes by https as far as this edge can know: give EDGE_TLS_PORT with " +
+      "EDGE_TLS_CERTIFICATES, or list in EDGE_TRUSTED_PEERS the proxy that ends TLS",
+    when: always,
   });
 
 /** What concerns more than one variable is looked at even where another one cannot be used, so that all is told at once. */
@@ -187,6 +194,18 @@ interface TlsGiven {
 
 function asksForTls({ EDGE_TLS_PORT, LISTEN_FDNAMES }: TlsGiven): boolean {
   return EDGE_TLS_PORT !== undefined || namesOf(LISTEN_FDNAMES).includes(HTTPS_SOCKET);
+}
+
+interface HttpsGiven extends TlsGiven {
+  readonly EDGE_TLS_CERTIFICATES?: string | undefined;
+  /** No array where it cannot be read, which is complained of by itself. */
+  readonly EDGE_TRUSTED_PEERS?: readonly Network[] | undefined;
+}
+
+/** To us, or to a proxy before us whose word on it counts. */
+function canComeByHttps(given: HttpsGiven): boolean {
+  const isServed = given.EDGE_TLS_CERTIFICATES !== undefined || asksForTls(given);
+  return isServed || given.EDGE_TRUSTED_PEERS?.length !== 0;
 }
 
 function namesOf(text: string | undefined): string[] {

@@ -76,7 +76,7 @@ export function listOf<Entry>(parse: (text: string) => Entry) {
         context.addIssue(`entry ${i + 1} ${error.message}`);
       }
     }
-    return entries;
+    return context.issues.length === 0 ? entries : z.NEVER;
   });
 }
 
