@@ -176,6 +176,25 @@ test("inherited sockets are for http, but for those that are named https", () =>
   );
 });
 
+test("every variable that is read is in the README's table, and no other", async () => {
+  const read = new Set<string>();
+  const environment = new Proxy<Record<string, string>>(
+    { CONTROL_PLANE_URL: "http://127.0.0.1:1/", FEED_CREDENTIAL: CREDENTIAL, EDGE_DATA: "/x" },
+    {
+      get: (given, name) => {
+        read.add(String(name));
+        return Reflect.get(given, name);
+      },
+    },
+  );
+  readConfig(environment);
+  const text = await readFile(new URL("../README.md", import.meta.url), "utf8");
+  const [, section = ""] = text.split("\n## Configuration\n");
+  const [table = ""] = section.split("\n## ");
+  const rows = [...table.matchAll(/^\| `([A-Z_]+)` \| .+ \| .+ \|$/gm)].map(([, name]) => name);
+  expect(rows.toSorted()).toEqual([...read].toSorted());
+});
+
 test("who comes by http is sent to https only where somebody can come by https", () => {
   const rest = {
     CONTROL_PLANE_URL: "http://127.0.0.1:1/",
