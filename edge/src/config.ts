@@ -1,7 +1,7 @@
 import { port, positiveInteger, readEnv, type Secret, secret } from "@openfaas-cloud/shared/env.ts";
 import { z } from "zod";
 import { HTTPS_SOCKET } from "./listen.ts";
-import { rangeProblem } from "./trusted-peers.ts";
+import { type Network, networkList } from "./networks.ts";
 import { LOOPBACK, type UpstreamPlaces, upstreamHosts, upstreamNetworks } from "./upstream-rule.ts";
 
 /** What was asked of this edge. Made once, from the environment, by `readConfig`; nothing else reads the environment. */
@@ -14,8 +14,8 @@ export interface EdgeConfig {
   readonly tls: TlsConfig | undefined;
   /** The port that clients reach us at by https, where whoever comes by http is to be sent there. */
   readonly httpsRedirectPort: number | undefined;
-  /** Addresses and CIDRs of the proxies before us whose word on their clients counts. */
-  readonly trustedPeers: readonly string[];
+  /** The proxies before us whose word on their clients counts. */
+  readonly trustedPeers: readonly Network[];
   readonly role: Role;
   /** Whether an edge started this one, to go itself as soon as this one serves. */
   readonly successor: boolean;
@@ -111,16 +111,6 @@ const accessLogEvery = z
   )
   .transform(Number);
 
-/** Separated by commas or spaces. */
-const trustedPeers = z.string().transform((text, context) => {
-  const ranges = text.split(/[\s,]+/).filter((range) => range !== "");
-  for (const [i, range] of ranges.entries()) {
-    const problem = rangeProblem(range);
-    if (problem !== undefined) context.addIssue(`entry ${i + 1} ${problem}`);
-  }
-  return ranges;
-});
-
 /** A renewal has weeks. */
 const CERTIFICATES_LOOK_EVERY_MS = 2_000;
 
@@ -139,7 +129,7 @@ const Environment = z
     EDGE_HTTPS_REDIRECT: port
       .refine((value) => value > 0, "must be a port that clients can reach")
       .optional(),
-    EDGE_TRUSTED_PEERS: trustedPeers.default([]),
+    EDGE_TRUSTED_PEERS: networkList.default([]),
     LISTEN_FDS: positiveInteger.optional(),
     LISTEN_FDNAMES: z.string().optional(),
     EDGE_WORKERS: positiveInteger
@@ -183,6 +173,13 @@ const Environment = z
     path: ["EDGE_TLS_PORT"],
     error: "must be given with EDGE_TLS_CERTIFICATES, where no inherited socket is named https",
     when: always,
+  })
+  .refine((given) => given.EDGE_HTTPS_REDIRECT === undefined || canComeByHttps(given), {
+    path: ["EDGE_HTTPS_REDIRECT"],
+    error:
+      "would send clients round in circles, since nobody comes by https as far as this edge can know: give EDGE_TLS_PORT with " +
+      "EDGE_TLS_CERTIFICATES, or list in EDGE_TRUSTED_PEERS the proxy that ends TLS",
+    when: always,
   });
 
 /** What concerns more than one variable is looked at even where another one cannot be used, so that all is told at once. */
@@ -197,6 +194,18 @@ interface TlsGiven {
 
 function asksForTls({ EDGE_TLS_PORT, LISTEN_FDNAMES }: TlsGiven): boolean {
   return EDGE_TLS_PORT !== undefined || namesOf(LISTEN_FDNAMES).includes(HTTPS_SOCKET);
+}
+
+interface HttpsGiven extends TlsGiven {
+  readonly EDGE_TLS_CERTIFICATES?: string | undefined;
+  /** No array where it cannot be read, which is complained of by itself. */
+  readonly EDGE_TRUSTED_PEERS?: readonly Network[] | undefined;
+}
+
+/** To us, or to a proxy before us whose word on it counts. */
+function canComeByHttps(given: HttpsGiven): boolean {
+  const isServed = given.EDGE_TLS_CERTIFICATES !== undefined || asksForTls(given);
+  return isServed || given.EDGE_TRUSTED_PEERS?.length !== 0;
 }
 
 function namesOf(text: string | undefined): string[] {

@@ -1,5 +1,6 @@
-import { BlockList, isIP } from "node:net";
+import { isIP } from "node:net";
 import type { Client, Downstream } from "./exchange.ts";
+import { type Network, NetworkSet, unmapped } from "./networks.ts";
 
 /** Who says so much stands behind more proxies than anybody has. */
 const MAX_HOPS = 16;
@@ -8,38 +9,15 @@ const MAX_ADDRESS_CHARACTERS = 53;
 
 /** The proxies whose word on their own clients counts: an ingress, a load balancer. Everybody else's is overwritten. */
 export class TrustedPeers {
-  readonly #list: BlockList | undefined;
+  readonly #networks: NetworkSet;
 
-  /** @param ranges each an address or a CIDR that `rangeProblem` finds nothing wrong with */
-  constructor(ranges: readonly string[]) {
-    if (ranges.length === 0) return;
-    this.#list = new BlockList();
-    for (const range of ranges) {
-      const [address = "", prefix] = range.split("/");
-      const family = familyOf(address);
-      if (prefix === undefined) this.#list.addAddress(address, family);
-      else this.#list.addSubnet(address, Number(prefix), family);
-    }
+  constructor(networks: readonly Network[]) {
+    this.#networks = new NetworkSet(networks);
   }
 
   trust(address: string): boolean {
-    return this.#list !== undefined && isIP(address) !== 0 && this.#list.check(address, familyOf(address));
+    return this.#networks.has(address);
   }
-}
-
-/** What keeps a text from being an address or a CIDR, in words that follow its name. */
-export function rangeProblem(range: string): string | undefined {
-  const [address = "", prefix, ...more] = range.split("/");
-  const version = isIP(address);
-  if (version === 0 || address.includes("%") || more.length > 0) {
-    return "is not an IP address or a CIDR such as 10.0.0.0/8";
-  }
-  if (isMapped(address)) return "is an IPv4 address in IPv6 notation; write it as IPv4";
-  if (prefix === undefined) return undefined;
-  const longest = version === 4 ? 32 : 128;
-  return /^\d{1,3}$/.test(prefix) && Number(prefix) <= longest
-    ? undefined
-    : `has a prefix that is not 0 to ${longest}`;
 }
 
 /** Who is at the other end of a connection, whatever it will say about others. */
@@ -102,15 +80,5 @@ function withoutPort(node: string): string {
 /** One spelling for one address: no zone, and IPv4 as such where the socket speaks IPv6. */
 function plainAddress(address: string): string {
   const zone = address.indexOf("%");
-  const bare = zone === -1 ? address : address.slice(0, zone);
-  const mapped = isMapped(bare) ? bare.slice(bare.lastIndexOf(":") + 1) : "";
-  return mapped.includes(".") ? mapped : bare;
-}
-
-function isMapped(address: string): boolean {
-  return address.toLowerCase().startsWith("::ffff:");
-}
-
-function familyOf(address: string): "ipv4" | "ipv6" {
-  return address.includes(":") ? "ipv6" : "ipv4";
+  return unmapped(zone === -1 ? address : address.slice(0, zone));
 }

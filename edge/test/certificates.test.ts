@@ -6,7 +6,7 @@ import { part } from "../../test/support/parts.ts";
 import { parseCertificate } from "../src/tls/certificate.ts";
 import { findPairs } from "../src/tls/certificate-files.ts";
 import { CertificateSet } from "../src/tls/certificate-set.ts";
-import { CertificateWatch } from "../src/tls/certificate-watch.ts";
+import { CertificateWatch, type CertificateWatchOptions } from "../src/tls/certificate-watch.ts";
 import { install, type KeyPair, makeCertificate, pem } from "./support/certificates.ts";
 import { type TempDirectory, tempDirectory, until } from "./support/servers.ts";
 
@@ -21,7 +21,7 @@ interface Watched extends AsyncDisposable {
   shown(host: string): string;
 }
 
-async function watched(directory: string): Promise<Watched> {
+async function watched(directory: string, more: Partial<CertificateWatchOptions> = {}): Promise<Watched> {
   const complaints: string[] = [];
   const replaced: CertificateSet[] = [];
   const watch = await CertificateWatch.open({
@@ -29,6 +29,7 @@ async function watched(directory: string): Promise<Watched> {
     lookEveryMs: LOOK_EVERY_MS,
     logger: pino({ level: "warn" }, { write: (line: string) => void complaints.push(line) }),
     onReplaced: (set) => void replaced.push(set),
+    ...more,
   });
   return {
     watch,
@@ -98,6 +99,47 @@ part("openssl")("certificates", () => {
     expect(here.complaints.join()).toContain("certificate has expired");
   });
 
+  test("one that is not valid yet is left out, however long it will be good for, until it is", async () => {
+    const validFromMs = Math.ceil(Date.now() / 1_000) * 1_000 + 3_000;
+    const [now, next] = [
+      await makeCertificate(["a.test"], 5),
+      await makeCertificate(["a.test"], 50, validFromMs),
+    ];
+    await using directory = await directoryOf({ a: now, b: next });
+    await using here = await watched(directory.path, { retryEveryMs: 50 });
+    expect(here.shown("a.test")).toBe(pem(now.chain));
+    expect(here.complaints[0]).toContain(
+      `b: The certificate is not valid before ${new Date(validFromMs).toISOString()}`,
+    );
+    await until(() => here.shown("a.test") === pem(next.chain), "the one that has become valid", 15_000);
+    expect(Date.now()).toBeGreaterThanOrEqual(validFromMs);
+    expect(here.replaced).toHaveLength(1);
+  });
+
+  test("one that is put in another's place before it is valid leaves that one served until it is", async () => {
+    const old = await makeCertificate(["a.test"]);
+    await using directory = await directoryOf({ a: old });
+    await using here = await watched(directory.path, { retryEveryMs: 50 });
+    const validFromMs = Math.ceil(Date.now() / 1_000) * 1_000 + 3_000;
+    const next = await makeCertificate(["a.test"], 30, validFromMs);
+    await install(directory.path, "a", next);
+    await until(
+      () => here.complaints.join().includes("a: The certificate is not valid before"),
+      "the complaint",
+    );
+    expect(here.shown("a.test")).toBe(pem(old.chain));
+    await until(() => here.shown("a.test") === pem(next.chain), "the one that has become valid", 15_000);
+    expect(Date.now()).toBeGreaterThanOrEqual(validFromMs);
+  });
+
+  test("where none is valid yet there is no listener, and the start says from when", async () => {
+    const tomorrowMs = Math.ceil(Date.now() / 1_000) * 1_000 + 86_400_000;
+    await using directory = await directoryOf({ a: await makeCertificate(["a.test"], 30, tomorrowMs) });
+    await expect(watched(directory.path)).rejects.toThrow(
+      `a: The certificate is not valid before ${new Date(tomorrowMs).toISOString()}`,
+    );
+  });
+
   test("one without names can be a default, and nothing else", async () => {
     const nameless = await makeCertificate([]);
     await using directory = await directoryOf({ a: nameless });
@@ -135,7 +177,7 @@ part("openssl")("certificates", () => {
     await mkdir(at("mounted/deeper"));
     await copyFile(at("plain.key"), at("mounted/deeper/plain.key"));
     await symlink("nowhere", at("dangling"));
-    expect((await findPairs(directory.path)).map(({ name }) => name)).toEqual([
+    expect((await findPairs(directory.path)).pairs.map(({ name }) => name)).toEqual([
       "linked/tls",
       "mounted/tls",
       "plain",
@@ -212,6 +254,64 @@ part("openssl")("certificates", () => {
     expect(here.shown("a.test")).toBe(pem(old.chain));
     const keyLines = old.key.split("\n").filter((line) => line.length > 40);
     for (const line of keyLines) expect(here.complaints.join("")).not.toContain(line);
+  });
+
+  test("a directory that cannot be read keeps what was known below it, and nobody else waiting", async () => {
+    const hosts = ["z.test", "b.test", "c.test", "b.test", "z.test", "d.test"];
+    const [top, below, certbots, next, renewed, added] = (await Promise.all(
+      hosts.map((host) => makeCertificate([host])),
+    )) as [KeyPair, KeyPair, KeyPair, KeyPair, KeyPair, KeyPair];
+    await using directory = await directoryOf({
+      z: top,
+      ".one/tls": below,
+      ".one/old": below,
+      ".two/tls": next,
+    });
+    const at = (path: string): string => join(directory.path, path);
+    const lead = async (target: string): Promise<void> => {
+      await symlink(target, at(".next"));
+      await rename(at(".next"), at("sub"));
+    };
+    for (const generation of [".one", ".two"]) {
+      await writeFile(at(`${generation}/fullchain.pem`), certbots.chain);
+      await writeFile(at(`${generation}/privkey.pem`), certbots.key);
+    }
+    await lead(".one");
+    await using here = await watched(directory.path);
+    const names = (): string[] => here.watch.set.certificates.map(({ name }) => name);
+
+    // Whoever we are, ELOOP is what we get.
+    await lead("sub");
+    await until(() => here.watch.rejections === 1, "the complaint");
+    expect(here.complaints[0]).toContain("sub: The directory cannot be read: ELOOP");
+    await install(directory.path, "z", renewed);
+    await install(directory.path, "d", added);
+    await until(() => here.shown("z.test") === pem(renewed.chain), "the renewal beside it");
+    await until(() => here.watch.set.find("d.test") !== undefined, "the new one beside it");
+    expect(here.shown("b.test")).toBe(pem(below.chain));
+    expect(here.shown("c.test")).toBe(pem(certbots.chain));
+    expect(names()).toEqual(["d", "sub", "sub/old", "sub/tls", "z"]);
+
+    await lead(".two");
+    await until(() => here.shown("b.test") === pem(next.chain), "what can be read again");
+    expect(names()).toEqual(["d", "sub", "sub/tls", "z"]);
+    const { rejections } = here.watch;
+    await unlink(at("d.key"));
+    await until(() => here.watch.set.find("d.test") === undefined, "another change");
+    expect(here.watch.rejections).toBe(rejections);
+  });
+
+  test("a directory that cannot be read at the start is complained of, and the others' are served", async () => {
+    const a = await makeCertificate(["a.test"]);
+    await using directory = await directoryOf({ "a/tls": a });
+    await symlink("loop", join(directory.path, "loop"));
+    await using here = await watched(directory.path);
+    expect(here.watch.set.certificates.map(({ name }) => name)).toEqual(["a/tls"]);
+    expect(here.complaints[0]).toContain("loop: The directory cannot be read: ELOOP");
+    expect(here.watch.rejections).toBe(1);
+    await using empty = await directoryOf({});
+    await symlink("loop", join(empty.path, "loop"));
+    await expect(watched(empty.path)).rejects.toThrow(/loop: The directory cannot be read: ELOOP/);
   });
 
   test("one whose key is taken away is dropped, but never the last", async () => {

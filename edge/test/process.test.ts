@@ -176,6 +176,61 @@ test("inherited sockets are for http, but for those that are named https", () =>
   );
 });
 
+test("every variable that is read is in the README's table, and no other", async () => {
+  const read = new Set<string>();
+  const environment = new Proxy<Record<string, string>>(
+    { CONTROL_PLANE_URL: "http://127.0.0.1:1/", FEED_CREDENTIAL: CREDENTIAL, EDGE_DATA: "/x" },
+    {
+      get: (given, name) => {
+        read.add(String(name));
+        return Reflect.get(given, name);
+      },
+    },
+  );
+  readConfig(environment);
+  const text = await readFile(new URL("../README.md", import.meta.url), "utf8");
+  const [, section = ""] = text.split("\n## Configuration\n");
+  const [table = ""] = section.split("\n## ");
+  const rows = [...table.matchAll(/^\| `([A-Z_]+)` \| .+ \| .+ \|$/gm)].map(([, name]) => name);
+  expect(rows.toSorted()).toEqual([...read].toSorted());
+});
+
+test("who comes by http is sent to https only where somebody can come by https", () => {
+  const rest = {
+    CONTROL_PLANE_URL: "http://127.0.0.1:1/",
+    FEED_CREDENTIAL: CREDENTIAL,
+    EDGE_DATA: "/x",
+    EDGE_HTTPS_REDIRECT: "443",
+  };
+  expect(() => readConfig(rest)).toThrow(
+    /EDGE_HTTPS_REDIRECT: .*EDGE_TLS_PORT with EDGE_TLS_CERTIFICATES.*EDGE_TRUSTED_PEERS/,
+  );
+  const byPeer = readConfig({ ...rest, EDGE_TRUSTED_PEERS: "10.0.0.0/8" });
+  const byItself = readConfig({ ...rest, EDGE_TLS_PORT: "8443", EDGE_TLS_CERTIFICATES: "/c" });
+  const bySocket = readConfig({
+    ...rest,
+    LISTEN_FDS: "1",
+    LISTEN_FDNAMES: "https",
+    EDGE_TLS_CERTIFICATES: "/c",
+  });
+  for (const { httpsRedirectPort } of [byPeer, byItself, bySocket]) expect(httpsRedirectPort).toBe(443);
+  // Half of what is needed is complained about once.
+  const { message } = problemOf({ ...rest, EDGE_TLS_PORT: "8443" });
+  expect(message).toContain("EDGE_TLS_CERTIFICATES: must name a directory");
+  expect(message).not.toContain("EDGE_HTTPS_REDIRECT");
+  expect(problemOf({ ...rest, EDGE_TRUSTED_PEERS: "ingress" }).message).not.toContain("EDGE_HTTPS_REDIRECT");
+  expect(() => readConfig({ ...rest, EDGE_PORT: "nonsense" })).toThrow(/EDGE_PORT[\s\S]*EDGE_HTTPS_REDIRECT/);
+});
+
+function problemOf(environment: Record<string, string>): Error {
+  try {
+    readConfig(environment);
+  } catch (error) {
+    if (error instanceof Error) return error;
+  }
+  throw new Error("the environment can be used");
+}
+
 test.each([
   ["nothing", {}, { kind: "only" }],
   ["one worker", { EDGE_WORKERS: "1" }, { kind: "only" }],

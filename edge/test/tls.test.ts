@@ -5,6 +5,7 @@ import { connect, createServer, type Server, type Socket } from "node:net";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { part } from "../../test/support/parts.ts";
+import { parseNetwork } from "../src/networks.ts";
 import { parseCertificate } from "../src/tls/certificate.ts";
 import { CertificateSet } from "../src/tls/certificate-set.ts";
 import { HANDSHAKE_FAILURES, TlsListener } from "../src/tls/tls-listener.ts";
@@ -489,7 +490,7 @@ part("openssl")("where http is to be https", () => {
   });
 
   test("who came by https is served: by our own, or by the word of a trusted peer", async () => {
-    await using here = await world({ httpsRedirectPort: 443, trustedPeers: ["127.0.0.1"] });
+    await using here = await world({ httpsRedirectPort: 443, trustedPeers: [parseNetwork("127.0.0.1")] });
     expect((await secureCall(here.port, "alice.fn.test/f", here.certificate.chain)).status).toBe(200);
     const said = async (proto: string): Promise<number> =>
       (await here.edge.call("alice.fn.test", "/f", { headers: { "X-Forwarded-Proto": proto } })).status;
@@ -500,7 +501,7 @@ part("openssl")("where http is to be https", () => {
   });
 
   test("the word of anybody else does not count", async () => {
-    await using here = await world({ httpsRedirectPort: 443, trustedPeers: ["10.0.0.0/8"] });
+    await using here = await world({ httpsRedirectPort: 443, trustedPeers: [parseNetwork("10.0.0.0/8")] });
     const headers = { "X-Forwarded-Proto": "https" };
     expect((await here.edge.call("alice.fn.test", "/f", { headers })).status).toBe(308);
   });

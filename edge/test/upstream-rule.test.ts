@@ -48,7 +48,17 @@ test.each([
   "http://[::ffff:169.254.169.254]",
   "http://[64:ff9b::a9fe:a9fe]",
   "http://[2002:a9fe:a9fe::]",
+  "http://[64:ff9b:1::a9fe:a9fe]",
+  "http://[64:ff9b:1:ffff:a9fe:a9fe::]",
+  "http://[2001::a9fe:a9fe]",
+  "http://[2001:0:a9fe:a9fe:0:0:5601:5601]",
+  "http://[::169.254.169.254]",
+  "http://[::127.0.0.1]",
+  "http://[::2]",
+  "http://[::ffff:0:169.254.169.254]",
   "http://[fd00:ec2::254]",
+  "http://100.100.100.200",
+  "http://[::ffff:100.100.100.200]",
   "http://[fe80::1]",
   "http://0.0.0.0",
   "http://[::]",
@@ -57,6 +67,26 @@ test.each([
   "http://[ff02::1]",
 ])("%s may not, though every network be listed", (url) => {
   expect(new UpstreamRule(placesOf("0.0.0.0/0,::/0")).allows(url)).toBe(false);
+});
+
+test.each([
+  "http://[::1]:1",
+  "http://[0:0:0:0:0:0:0:1]:1",
+  "http://[::ffff:127.0.0.1]:1",
+  "http://[64:ff9a::1]",
+  "http://[64:ff9b:2::1]",
+  "http://[2001:1::1]",
+  "http://[::1:0:0:1]",
+  "http://100.100.100.199",
+])("%s beside them may, where every network is listed", (url) => {
+  expect(new UpstreamRule(placesOf("0.0.0.0/0,::/0")).allows(url)).toBe(true);
+});
+
+test("IPv6's loopback may be listed, alone or among what may not", () => {
+  for (const networks of ["::1", "::1/128", "::/96", "::/127"]) {
+    expect(new UpstreamRule(placesOf(networks)).allows("http://[::1]:1"), networks).toBe(true);
+  }
+  expect(new UpstreamRule(placesOf("127.0.0.0/8")).allows("http://[::1]:1")).toBe(false);
 });
 
 test("listed networks and names may, and nothing that only looks like them", () => {
@@ -76,21 +106,25 @@ test("listed networks and names may, and nothing that only looks like them", () 
   expect(allowed("http://xgateway.openfaas")).toBe(false);
 });
 
-test.each([
-  "10.0.0.0",
-  "10.0.0.0/33",
-  "10.0.0/8",
-  "::/129",
-  "10.0.0.0/8;::/0",
-  "/8",
-  "10.0.0.0/8/8",
-  "10.0.0.0/-1",
-])("%s is no list of networks, and the start says so", (networks) => {
-  expect(() => placesOf(networks)).toThrow(/EDGE_UPSTREAM_NETWORKS: must be networks/);
+test("one address alone can be listed, and a list may be separated as that of the peers", () => {
+  const rule = new UpstreamRule(placesOf("10.42.0.7 10.43.0.0/16,", "gateway.openfaas *.internal,"));
+  const allowed = ["10.42.0.7", "10.43.1.1", "gateway.openfaas", "a.internal"];
+  for (const host of allowed) expect(rule.allows(`http://${host}:8080`), host).toBe(true);
+  expect(rule.allows("http://10.42.0.8:8080")).toBe(false);
 });
 
-test.each(["*", "*.", "http://x", "a b", "*.*.x", "x:80"])("%s is no list of host names", (hosts) => {
-  expect(() => placesOf("127.0.0.0/8", hosts)).toThrow(/EDGE_UPSTREAM_HOSTS: must be host names/);
+test.each([
+  ["10.0.0.0/33", "entry 1 has a prefix that is not 0 to 32"],
+  ["10.0.0.0/8,::/0,gateway", "entry 3 is not an IP address or a network"],
+  ["fe80::1%eth0/64", "entry 1 has a zone"],
+  ["::ffff:10.0.0.0/104", "entry 1 is an IPv4 address in IPv6 notation"],
+  ["169.254.169.254", "entry 1 is where no upstream may be"],
+  ["100.100.100.200", "entry 1 is where no upstream may be"],
+  ["::7f00:0/104", "entry 1 is where no upstream may be"],
+  ["10.0.0.0/8,fe80::/64", "entry 2 is where no upstream may be"],
+  [",", "must hold at least one"],
+])("%s is no list of networks, and the start says so", (networks, problem) => {
+  expect(() => placesOf(networks)).toThrow(`EDGE_UPSTREAM_NETWORKS: ${problem}`);
 });
 
 test("nobody takes routes in who was not told where upstreams may be", () => {
@@ -99,6 +133,24 @@ test("nobody takes routes in who was not told where upstreams may be", () => {
   expectTypeOf<ConstructorParameters<typeof RouteFiles>[2]>().toEqualTypeOf<UpstreamRule>();
   expectTypeOf<Parameters<typeof judgeStored>[1]>().toEqualTypeOf<UpstreamRule>();
 });
+
+test.each(["*", "*.", "http://x", "a_b", "*.*.x", "x:80", "a/b", "x.5", "*.5", "a..b"])(
+  "%s is no host name, and the start says so",
+  (host) => {
+    expect(() => placesOf("127.0.0.0/8", `x,${host}`)).toThrow(
+      /EDGE_UPSTREAM_HOSTS: entry 2 is not a host name/,
+    );
+  },
+);
+
+test.each(["10.0.0.5", "10.0.0.0/8", "::1", "[::1]", "fe80::/64", "0x7f.1", "2130706433", "10.5"])(
+  "%s among the host names would never be compared, and the start says where it belongs",
+  (address) => {
+    expect(() => placesOf("127.0.0.0/8", `x,${address}`)).toThrow(
+      /EDGE_UPSTREAM_HOSTS: entry 2 is an address.*EDGE_UPSTREAM_NETWORKS/,
+    );
+  },
+);
 
 test("a table with an upstream elsewhere is refused from the wire, whole or as a change, and counted", async () => {
   await using fn = await upstream();

@@ -13,7 +13,10 @@ export class CertificateSet {
   readonly #byHost = new Map<string, Certificate>();
   readonly #contexts = new LRUCache<Certificate, SecureContext>({ max: MAX_CONTEXTS });
 
-  /** Of two certificates for one name the one that is good for longer is shown: a renewal may lie beside what it renews. */
+  /**
+   * Of two certificates for one name, both valid by now, the one that is good for longer is shown: a renewal may lie beside
+   * what it renews.
+   */
   constructor(certificates: readonly Certificate[]) {
     const chosen = certificates.find(({ name }) => isDefault(name)) ?? certificates[0];
     if (chosen === undefined) throw new Error("a set holds at least one certificate");

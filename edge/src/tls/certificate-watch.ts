@@ -1,25 +1,28 @@
 import { errorMessage, KnownError } from "@openfaas-cloud/shared/known-error.ts";
 import type { Logger } from "../logger.ts";
 import type { Certificate } from "./certificate.ts";
-import { findPairs, type Pair, readPair } from "./certificate-files.ts";
+import { byName, type Found, findPairs, type Pair, readPair } from "./certificate-files.ts";
 import { CertificateSet } from "./certificate-set.ts";
 
 /** A look at 10,000 certificates takes a while: so many times as long as it took is the rest after it. */
 const REST_FACTOR = 10;
-/** What cannot be used is tried again, and complained about again, so often. */
-const RETRY_EVERY_MS = 60_000;
+/** What cannot be used is tried again, and complained about again, so often: with the look after it, within a minute. */
+const RETRY_EVERY_MS = 55_000;
 /** Of the problems of one reading, so many are logged. */
 const MAX_LOGGED = 10;
 
 export interface CertificateWatchOptions {
   readonly directory: string;
   readonly lookEveryMs: number;
+  readonly retryEveryMs?: number;
   readonly logger: Logger;
   /** A set is served now, the first one excepted. */
   readonly onReplaced: (set: CertificateSet) => void;
 }
 
 interface Known {
+  readonly name: string;
+  readonly folder: string;
   readonly stamp: string;
   readonly certificate: Certificate;
 }
@@ -29,8 +32,9 @@ interface Known {
  * links and network mounts, a look does not. A change is read when it has held still from one look to the next, so that a
  * certificate is not taken with the key of the one before.
  *
- * Each pair is judged alone. One that cannot be used leaves its predecessor in place, or is left out where it has none, and
- * keeps nobody else's renewal waiting; one whose key is gone is dropped. A set without any certificate replaces none.
+ * Each pair is judged alone. One that cannot be used, or not yet, leaves its predecessor in place, or is left out where it has
+ * none, and keeps nobody else's renewal waiting; one whose key is gone is dropped. What lies in a folder that cannot be read is
+ * known on as it was. A set without any certificate replaces none.
  */
 export class CertificateWatch implements AsyncDisposable {
   /** Readings that found something of no use; they repeat while it lies there. */
@@ -82,16 +86,16 @@ export class CertificateWatch implements AsyncDisposable {
   }
 
   async #look(): Promise<void> {
-    const pairs = await this.#find();
-    const stamp = stampOf(pairs);
+    const found = await this.#find();
+    const stamp = stampOf(found);
     const heldStill = stamp === this.#seenStamp;
     this.#seenStamp = stamp;
     const isNew = stamp !== this.#readStamp && heldStill;
-    if (isNew || performance.now() >= this.#retryAtMs) await this.#read(pairs);
+    if (isNew || performance.now() >= this.#retryAtMs) await this.#read(found);
   }
 
   /** The error in place of the pairs where the directory cannot be read. */
-  async #find(): Promise<readonly Pair[] | Error> {
+  async #find(): Promise<Found | Error> {
     try {
       return await findPairs(this.#options.directory);
     } catch (error) {
@@ -99,29 +103,38 @@ export class CertificateWatch implements AsyncDisposable {
     }
   }
 
-  async #read(pairs: readonly Pair[] | Error): Promise<readonly string[]> {
-    const known = new Map<string, Known>();
-    const problems: string[] =
-      pairs instanceof Error ? [`The directory cannot be read: ${pairs.message}`] : [];
-    for (const pair of pairs instanceof Error ? [] : pairs) {
-      const before = this.#known.get(pair.name);
-      const now = before?.stamp === pair.stamp ? before : await readKnown(pair);
-      if (typeof now === "string") problems.push(now);
-      const kept = typeof now === "string" ? before : now;
-      if (kept !== undefined) known.set(pair.name, kept);
-    }
-    this.#readStamp = stampOf(pairs);
+  async #read(found: Found | Error): Promise<readonly string[]> {
+    const problems =
+      found instanceof Error
+        ? [`The directory cannot be read: ${found.message}`]
+        : await this.#readPairs(found);
+    this.#readStamp = stampOf(found);
     this.#seenStamp = this.#readStamp;
-    if (known.size > 0) this.#adopt(known);
-    else if (problems.length === 0) problems.push("There is no key with its certificate in the directory.");
     this.#complain(problems);
     return problems;
   }
 
-  #adopt(known: ReadonlyMap<string, Known>): void {
-    this.#known = known;
+  /** @returns the problems */
+  async #readPairs({ pairs, unread }: Found): Promise<string[]> {
+    const problems = unread.map(({ folder, code }) => `${folder}: The directory cannot be read: ${code}`);
+    const unreadFolders = new Set(unread.map(({ folder }) => folder));
+    const known = [...this.#known.values()].filter(({ folder }) => unreadFolders.has(folder));
+    for (const pair of pairs) {
+      const before = this.#known.get(pair.name);
+      const now = before?.stamp === pair.stamp ? before : await readKnown(pair);
+      if (typeof now === "string") problems.push(now);
+      const kept = typeof now === "string" ? before : now;
+      if (kept !== undefined) known.push(kept);
+    }
+    if (known.length > 0) this.#adopt(known.toSorted(byName));
+    else if (problems.length === 0) problems.push("There is no key with its certificate in the directory.");
+    return problems;
+  }
+
+  #adopt(known: readonly Known[]): void {
+    this.#known = new Map(known.map((each) => [each.name, each]));
     const previous = this.#set;
-    const certificates = [...known.values()].map(({ certificate }) => certificate);
+    const certificates = known.map(({ certificate }) => certificate);
     if (isSame(certificates, previous?.certificates)) return;
     const next = new CertificateSet(certificates);
     this.#set = next;
@@ -141,8 +154,9 @@ export class CertificateWatch implements AsyncDisposable {
   }
 
   #complain(problems: readonly string[]): void {
-    this.#retryAtMs = problems.length === 0 ? Number.POSITIVE_INFINITY : performance.now() + RETRY_EVERY_MS;
+    this.#retryAtMs = Number.POSITIVE_INFINITY;
     if (problems.length === 0) return;
+    this.#retryAtMs = performance.now() + (this.#options.retryEveryMs ?? RETRY_EVERY_MS);
     this.rejections += 1;
     this.#options.logger.error(
       { problems: problems.slice(0, MAX_LOGGED), count: problems.length },
@@ -154,7 +168,7 @@ export class CertificateWatch implements AsyncDisposable {
 /** What is wrong with the pair in place of what is in it. */
 async function readKnown(pair: Pair): Promise<Known | string> {
   try {
-    return { stamp: pair.stamp, certificate: await readPair(pair) };
+    return { name: pair.name, folder: pair.folder, stamp: pair.stamp, certificate: await readPair(pair) };
   } catch (error) {
     if (!(error instanceof KnownError)) throw error;
     return `${pair.name}: ${error.message}`;
@@ -165,9 +179,10 @@ function isSame(some: readonly Certificate[], others: readonly Certificate[] | u
   return some.length === others?.length && some.every((certificate, i) => certificate === others[i]);
 }
 
-function stampOf(pairs: readonly Pair[] | Error): string {
-  if (pairs instanceof Error) return pairs.message;
-  return pairs.map(({ name, stamp }) => `${name} ${stamp}`).join("\n");
+function stampOf(found: Found | Error): string {
+  if (found instanceof Error) return found.message;
+  const unread = found.unread.map(({ folder, code }) => `${folder} ${code}`);
+  return [...found.pairs.map(({ name, stamp }) => `${name} ${stamp}`), ...unread].join("\n");
 }
 
 function unusable(directory: string, problems: readonly string[]): KnownError {

@@ -3,7 +3,7 @@ import { createSecureContext, type SecureContextOptions } from "node:tls";
 import { Secret } from "@openfaas-cloud/shared/env.ts";
 import { errorMessage, KnownError } from "@openfaas-cloud/shared/known-error.ts";
 
-/** A certificate with its key: found to belong together and to be of use to OpenSSL. */
+/** A certificate with its key: found to belong together, to be of use to OpenSSL, and to be valid by now, if it is still. */
 export interface Certificate {
   /** Where it lies, below the directory of certificates. */
   readonly name: string;
@@ -25,6 +25,10 @@ export function parseCertificate(name: string, chain: string, key: string): Cert
   const privateKey = attempt("The key cannot be read", () => createPrivateKey(key));
   if (!certificate.checkPrivateKey(privateKey)) {
     throw new KnownError("certificate-unusable", "The key is not the certificate's");
+  }
+  if (certificate.validFromDate.getTime() > Date.now()) {
+    const validFrom = certificate.validFromDate.toISOString();
+    throw new KnownError("certificate-unusable", `The certificate is not valid before ${validFrom}`);
   }
   const parsed = {
     name,

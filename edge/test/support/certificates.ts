@@ -15,25 +15,50 @@ export interface KeyPair {
   readonly key: string;
 }
 
-/** A certificate that vouches for itself; one for -1 days has expired. */
-export async function makeCertificate(hosts: readonly string[], days = 30): Promise<KeyPair> {
+/** A certificate that vouches for itself; one for -1 days has expired. Both ends are at a full second. */
+export async function makeCertificate(
+  hosts: readonly string[],
+  days = 30,
+  validFromMs = Date.now(),
+): Promise<KeyPair> {
   await using directory = await tempDirectory();
-  const [key, csr, chain] = ["key", "csr", "crt"].map((name) => join(directory.path, name)) as [
-    string,
-    string,
-    string,
-  ];
+  const at = (name: string): string => join(directory.path, name);
   const names = hosts.map((host) => `DNS:${host}`).join(",");
   await run("openssl", [
     ...["req", "-new", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"],
-    ...["-keyout", key, "-out", csr, "-subj", "/CN=test"],
+    ...["-keyout", at("key"), "-out", at("csr"), "-subj", "/CN=test"],
     ...(hosts.length === 0 ? [] : ["-addext", `subjectAltName=${names}`]),
   ]);
-  await run("openssl", [
-    ...["x509", "-req", "-in", csr, "-key", key, "-days", String(days), "-out", chain],
-    ...["-copy_extensions", "copy"],
-  ]);
-  return { chain: await readFile(chain, "utf8"), key: await readFile(key, "utf8") };
+  await writeFile(at("index"), "");
+  await writeFile(at("config"), AUTHORITY);
+  const period = ["-startdate", asn1Time(validFromMs), "-enddate", asn1Time(validFromMs + days * DAY_MS)];
+  const files = ["-config", "config", "-keyfile", "key", "-in", "csr", "-out", "crt"];
+  await run("openssl", ["ca", "-batch", "-selfsign", "-notext", ...files, ...period], {
+    cwd: directory.path,
+  });
+  return { chain: await readFile(at("crt"), "utf8"), key: await readFile(at("key"), "utf8") };
+}
+
+const DAY_MS = 86_400_000;
+
+/** What `openssl ca` wants to know; the other ways to sign cannot say from when. */
+const AUTHORITY = `
+[ca]
+default_ca = test
+[test]
+database = index
+new_certs_dir = .
+rand_serial = yes
+default_md = sha256
+policy = subject
+copy_extensions = copy
+[subject]
+commonName = supplied
+`;
+
+/** Such as 20300131235959Z. */
+function asn1Time(ms: number): string {
+  return `${new Date(ms).toISOString().replaceAll(/\D/g, "").slice(0, 14)}Z`;
 }
 
 /** As careful tools write: each file whole, the certificate before its key. */
