@@ -1,4 +1,4 @@
-import { readdir, readFile, writeFile } from "node:fs/promises";
+import { readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { BoundSocket, type Socket } from "node:net";
 import { join } from "node:path";
 import { expect, test } from "vitest";
@@ -9,6 +9,7 @@ import { FeedServer, route } from "./support/feed-server.ts";
 import { echo, RestartLoad } from "./support/restart-load.ts";
 import {
   call,
+  deadUrl,
   rawClient,
   type TempDirectory,
   tempDirectory,
@@ -168,6 +169,62 @@ test("a worker that is killed takes only its own requests with it, and is starte
   expect(await edge.metric("ofc_edge_worker_restarts_total")).toBe(1);
   expect(await edge.metric(INVOCATIONS)).toBeGreaterThanOrEqual(counted);
 });
+
+/** Nothing is known of any route, and there is nobody to ask. */
+async function withoutTable(workers: number, data: string, environment = {}): Promise<EdgeProcess> {
+  const edge = await EdgeProcess.start({
+    controlPlane: await deadUrl(),
+    data,
+    environment: { EDGE_WORKERS: String(workers), ...environment },
+  });
+  await until(() => edge.said("worker ready").length === workers, "all workers");
+  return edge;
+}
+
+test("a worker that is killed before there is a table is started again", async () => {
+  await using data = await tempDirectory();
+  await using edge = await withoutTable(2, data.path);
+  const victim = edge.workerPid(1);
+  process.kill(victim, "SIGKILL");
+  await until(() => edge.workerPid(1) !== victim || edge.child.exitCode !== null, "another one in its place");
+  expect(edge.child.exitCode).toBeNull();
+  expect((await call(edge.ready.port, HOST, "/f")).status).toBe(503);
+});
+
+test("told to go before there is a table, it lets all workers finish, and exits 0", async () => {
+  await using data = await tempDirectory();
+  await using edge = await withoutTable(2, data.path);
+  const workers = [edge.workerPid(1), edge.workerPid(2)];
+  edge.child.kill("SIGTERM");
+  expect(await edge.exited).toBe(0);
+  expect(workers.filter(isRunning)).toEqual([]);
+  expect(edge.said("edge stopped").map(({ worker }) => worker)).toEqual(
+    expect.arrayContaining([1, 2, undefined]),
+  );
+});
+
+test("a successor whose worker was killed before it had a table takes over once it has one", async () => {
+  await using here = await world();
+  await using edge = await here.start(2, { supervised: false });
+  const { port } = here.feed;
+  await here.feed[Symbol.asyncDispose]();
+  await forgetRoutes(here.data.path);
+  edge.child.kill("SIGUSR2");
+  await until(() => edge.said("worker ready").length === 4, "the successor's workers");
+  const victim = edge.workerPid(1);
+  process.kill(victim, "SIGKILL");
+  await until(() => edge.workerPid(1) !== victim, "another one in its place");
+  await here.feed.listen(port);
+  expect(await edge.exited).toBe(0);
+  expect((await call(edge.ready.port, HOST, "/f")).status).toBe(200);
+  process.kill(edge.said("the successor serves").at(-1)?.pid ?? 0, "SIGTERM");
+  await until(() => isRefused(edge.ready.port), "the port to be free");
+});
+
+async function forgetRoutes(directory: string): Promise<void> {
+  await until(async () => (await readdir(directory)).some((name) => name.endsWith(".json")), "stored routes");
+  for (const name of await readdir(directory)) await rm(join(directory, name));
+}
 
 test("with the control plane dead, killed workers come back with the routes, and so does an edge with fewer or more", async () => {
   await using here = await world();
