@@ -413,6 +413,24 @@ part("openssl")("by https", () => {
   );
 });
 
+test.each(["SIGTERM", "SIGTERM and SIGINT"])(
+  "an edge that is told to go by %s while its successor waits for routes takes the successor along",
+  async (signals) => {
+    await using here = await world();
+    await using edge = await here.start(1, { supervised: false });
+    await here.feed[Symbol.asyncDispose]();
+    await forgetRoutes(here.data.path);
+    edge.child.kill("SIGUSR2");
+    await until(() => edge.said("edge listening").length === 2, "a successor without routes");
+    const [{ pid: successor = 0 } = {}] = edge.said("starting a successor");
+    expect(isRunning(successor)).toBe(true);
+    for (const signal of signals.split(" and ")) edge.child.kill(signal as NodeJS.Signals);
+    await edge.exited;
+    await until(() => !isRunning(successor), "the successor's end");
+    await until(() => isRefused(edge.ready.port), "the port to be free");
+  },
+);
+
 test("where no successor can start, the edge serves on", async () => {
   await using here = await world();
   const program = join(here.data.path, "program.mjs");
