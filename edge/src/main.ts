@@ -123,9 +123,13 @@ function askedToStop({ edge, config, succession, logger }: Asked): Promise<strin
     process.on("disconnect", orphaned);
     if (hasParent && !process.connected) orphaned();
 
-    if ("replaceWorkers" in edge) process.on("SIGHUP", () => edge.replaceWorkers());
-    // Its primary replaces it, when asked to. A signal to all processes of a name must not end this one.
-    else if (config.role.kind === "worker") process.on("SIGHUP", () => undefined);
+    // Whoever is not meant ignores it: Node's own answer is to end at once.
+    process.on("SIGHUP", () => {
+      if ("replaceWorkers" in edge) edge.replaceWorkers();
+      // Its primary replaces it, when asked to; here it was a signal to all processes of a name.
+      else if (config.role.kind !== "worker")
+        logger.warn("SIGHUP replaces workers, and this edge has none (EDGE_WORKERS); it serves on as it is");
+    });
     process.on("SIGUSR2", async () => {
       if (asked) return;
       if (process.connected) {

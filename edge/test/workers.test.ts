@@ -138,6 +138,18 @@ test("asked to by SIGHUP, it replaces its workers one after the other, and no re
   expect(firstReady < secondReady && secondReady <= draining, `${secondReady}, ${draining}`).toBe(true);
 });
 
+test("an edge without workers says at SIGHUP that there are none to replace, and serves on", async () => {
+  await using here = await world();
+  await using edge = await here.start(1);
+  edge.child.kill("SIGHUP");
+  await until(
+    () =>
+      edge.log().some(({ msg = "" }) => msg.startsWith("SIGHUP replaces")) || edge.child.signalCode !== null,
+    "the warning",
+  );
+  expect((await call(edge.ready.port, HOST, "/f/x")).status).toBe(200);
+});
+
 test("a program that does not start replaces nobody", async () => {
   await using here = await world();
   const program = join(here.data.path, "program.mjs");
