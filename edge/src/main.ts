@@ -31,7 +31,9 @@ process.exit(0);
 async function main(): Promise<void> {
   const config = readConfigOrExit();
   const { role } = config;
-  await using output = new LineOutput(STANDARD_OUTPUT, { shared: role.kind === "worker" });
+  // With workers and their primary, or with the edge that goes.
+  const shared = role.kind !== "only" || config.successor;
+  await using output = new LineOutput(STANDARD_OUTPUT, { shared });
   const all = openLogger(config.logLevel, output);
   const logger = role.kind === "worker" ? all.child({ worker: role.slot }) : all;
   const edge = await startOrExit(config, logger, output);
@@ -46,7 +48,7 @@ async function main(): Promise<void> {
   setTimeout(releaseStartMemory, SETTLED_MS).unref();
 
   const graceMs = config.drainMs + SUCCESSOR_LAST_WORDS_MS;
-  const succession = new Succession({ edge, graceMs, logger });
+  const succession = new Succession({ edge, output, graceMs, logger });
   const reason = await askedToStop({ edge, config, succession, logger });
   logger.info({ reason }, "edge draining");
   await Promise.all([edge.close(), succession.stop()]);

@@ -10,6 +10,7 @@ import { echo, RestartLoad } from "./support/restart-load.ts";
 import {
   call,
   deadUrl,
+  type RawClient,
   rawClient,
   type TempDirectory,
   tempDirectory,
@@ -442,6 +443,37 @@ test.each(["SIGTERM", "SIGTERM and SIGINT"])(
     await until(() => isRefused(edge.ready.port), "the port to be free");
   },
 );
+
+test("the lines of an edge and its successor stay whole where both write to one output", async () => {
+  await using here = await world();
+  await using edge = await here.start(1, { supervised: false });
+  await here.feed[Symbol.asyncDispose]();
+  await forgetRoutes(here.data.path);
+  edge.child.kill("SIGUSR2");
+  await until(() => edge.said("edge listening").length === 2, "a successor without routes");
+  const request = `GET /f/${"x".repeat(500)} HTTP/1.1\r\nHost: ${HOST}\r\n\r\n`;
+  const clients: RawClient[] = [];
+  const servedWith = (status: number): RawClient[] =>
+    clients.filter((client) => client.text().startsWith(`HTTP/1.1 ${status}`));
+  while (Math.min(servedWith(200).length, servedWith(503).length) < 4) {
+    const client = rawClient(edge.ready.port, request);
+    clients.push(client);
+    await until(() => client.text() !== "", "an answer of either edge");
+  }
+  // Nobody reads, until both have more to write than the output takes in.
+  edge.child.stdout?.pause();
+  const busy = [...servedWith(200).slice(0, 4), ...servedWith(503).slice(0, 4)];
+  const each = 300;
+  for (const { socket } of busy) socket.write(request.repeat(each));
+  const answered = ({ text }: RawClient): number => text().split("HTTP/1.1 ").length - 2;
+  await until(() => busy.every((client) => answered(client) === each), "all answers", 20_000);
+  edge.child.stdout?.resume();
+  const lines = (): string[] => edge.output().split("\n").slice(0, -1);
+  const written = (): string[] => lines().filter((line) => line.includes("x".repeat(500)));
+  await until(() => written().length >= clients.length + busy.length * each, "all lines");
+  for (const client of clients) client[Symbol.dispose]();
+  for (const line of lines()) expect(() => JSON.parse(line), line).not.toThrow();
+});
 
 test("where no successor can start, the edge serves on", async () => {
   await using here = await world();

@@ -1,10 +1,13 @@
 import { errorMessage } from "@openfaas-cloud/shared/known-error.ts";
 import type { RunningEdge } from "../edge.ts";
+import type { LineOutput } from "../line-output.ts";
 import type { Logger } from "../logger.ts";
 import type { Successor } from "./successor.ts";
 
 export interface SuccessionOptions {
   readonly edge: Pick<RunningEdge, "sockets" | "leaveAdminPort">;
+  /** Where this edge and its successor both write. */
+  readonly output: Pick<LineOutput, "shared">;
   /** From a successor being told to go to it being killed. */
   readonly graceMs: number;
   readonly logger: Logger;
@@ -26,11 +29,13 @@ export class Succession {
   async handOver(): Promise<boolean> {
     if (this.#starting || this.#stopped) return false;
     this.#starting = true;
-    const { edge, logger } = this.#options;
+    const { edge, output, logger } = this.#options;
+    const sharedBefore = output.shared;
     try {
       // Loaded when it is needed, which in most processes it never is.
       const { Successor } = await import("./successor.ts");
       if (this.#stopped) return false;
+      output.shared = true;
       this.#next = new Successor(edge.sockets);
       const { pid } = this.#next;
       logger.info({ pid }, "starting a successor");
@@ -40,6 +45,7 @@ export class Succession {
       return true;
     } catch (error) {
       if (!this.#stopped) logger.error({ error: errorMessage(error) }, "no successor");
+      output.shared = sharedBefore;
       return false;
     } finally {
       this.#starting = false;
