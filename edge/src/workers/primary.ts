@@ -176,8 +176,9 @@ class WorkerCounts {
   follow(worker: ChildEdge): ChildEdge {
     this.#living.set(worker, "");
     void worker.ended.then(() => {
-      this.#merged.addPast(worker.lastCounts ?? this.#living.get(worker) ?? "");
+      const counts = worker.lastCounts ?? this.#living.get(worker) ?? "";
       this.#living.delete(worker);
+      this.#merged.addPast(counts, [...this.#living.values()]);
     });
     return worker;
   }
