@@ -19,18 +19,25 @@ export const FEWER_ARENAS = { MALLOC_ARENA_MAX: "2" } as const;
 
 /** In-flight requests of the edge have so long; the log streams of open dashboards would use up any longer time. */
 export const EDGE_DRAIN_MS = 5_000;
+const EDGE_LAST_WORDS_MS = 2_000;
 
 /** What a person's environment may decide for the planes: where programs and files are, and how registries are reached. */
 const PASSED_ON =
   /^(PATH|HOME|LANG|LC_ALL|TZ|TMPDIR|LOG_LEVEL|(HTTPS?|NO)_PROXY|SSL_CERT_(FILE|DIR)|NODE_EXTRA_CA_CERTS|npm_execpath|(CONTROL_PLANE|EDGE)_\w+)$/i;
+/** What edges tell each other by the environment; taken from a person's, the edge would believe it has a primary or is one's successor. */
+const BETWEEN_EDGES: ReadonlySet<string> = new Set(["EDGE_WORKER", "EDGE_SUCCESSOR", "EDGE_ADMIN_FD"]);
 
 export function passedOn(environment: Readonly<Record<string, string | undefined>>): Record<string, string> {
   return Object.fromEntries(
     Object.entries(environment).flatMap(([name, value]) =>
-      PASSED_ON.test(name) && value !== undefined ? [[name, value]] : [],
+      PASSED_ON.test(name) && !BETWEEN_EDGES.has(name) && value !== undefined ? [[name, value]] : [],
     ),
   );
 }
 
-/** From being told to go to being killed. */
-export const EDGE_STOP_MS = EDGE_DRAIN_MS + 2_000;
+/** From the edge being told to go to it being killed: the drain that it was given, and what comes after (edge/README.md). */
+export function edgeStopMs({ EDGE_DRAIN_MS: given }: Readonly<Record<string, string>>): number {
+  const drainMs = Number(given ?? EDGE_DRAIN_MS);
+  // What is no number the edge refuses, and does not start.
+  return (Number.isFinite(drainMs) ? drainMs : EDGE_DRAIN_MS) + EDGE_LAST_WORDS_MS;
+}

@@ -10,7 +10,7 @@ import {
   CONTROL_PLANE_FLAGS,
   EDGE_DRAIN_MS,
   EDGE_FLAGS,
-  EDGE_STOP_MS,
+  edgeStopMs,
   FEWER_ARENAS,
   passedOn,
 } from "./plane-process.ts";
@@ -149,7 +149,7 @@ export class Supervisor {
   /** The edge first, so that nothing new comes in and what is under way is answered; then the functions' keeper. */
   stop(): Promise<void> {
     this.#stopped ??= (async () => {
-      await this.#edge?.stop(EDGE_STOP_MS);
+      await this.#edge?.stop(edgeStopMs(this.#passedOn));
       await this.#controlPlane?.stop(CONTROL_PLANE_STOP_MS);
       this.#stack.dispose();
     })();
