@@ -91,7 +91,7 @@ export async function startEdge(
   const controlPlane = new Replica("control-plane", config.controlPlaneUrl, upstreams.connections);
   stack.defer(() => controlPlane.destroy());
   const upstreamRule = new UpstreamRule(config.upstreams);
-  const files = stack.use(new RouteFiles(config.dataDirectory, logger, upstreamRule));
+  const files = new RouteFiles(config.dataDirectory, logger, upstreamRule);
 
   const { controlPlaneUrl: origin, feedCredential: credential } = config;
   const receiver = new Receiver((next, previous, touched) => {
@@ -160,6 +160,8 @@ export async function startEdge(
     metrics.usageDropped += 1;
   };
   stack.use(new UsageReporter({ origin, credential, edgeId, records, table, logger, onDropped }));
+  // Saved before the last report, whose receiver may keep us waiting until we are killed, and once no more tables come.
+  stack.use(files);
   feed = stack.use(
     new HttpRouteFeed({
       origin,

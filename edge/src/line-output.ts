@@ -20,7 +20,7 @@ const NEWLINE = 0x0a;
 const FINISH_MS = 1_000;
 
 export interface LineOutputOptions {
-  /** Whether other processes write to it meanwhile: then only whole lines are written at once, few enough to stay whole. */
+  /** As the field of the same name. */
   readonly shared?: boolean;
 }
 
@@ -42,6 +42,8 @@ type Write = (bytes: Buffer, onWritten: OnWritten) => void;
  * full never lets it end.)
  */
 export class LineOutput implements AsyncDisposable {
+  /** Whether other processes write to it meanwhile: then only whole lines are written at once, few enough to stay whole. */
+  shared: boolean;
   readonly #descriptor: number;
   readonly #write: Write;
   readonly #timer: NodeJS.Timeout;
@@ -62,7 +64,8 @@ export class LineOutput implements AsyncDisposable {
 
   constructor(descriptor: number, { shared = false }: LineOutputOptions = {}) {
     this.#descriptor = descriptor;
-    this.#write = writerTo(descriptor, shared);
+    this.shared = shared;
+    this.#write = writerTo(descriptor, () => this.shared);
     this.#timer = setInterval(() => this.#flushWhereNothingWaits(), FLUSH_EVERY_MS).unref();
     process.on("exit", this.#onExit);
   }
@@ -218,12 +221,12 @@ export class LineOutput implements AsyncDisposable {
  * A write to a pipe that nobody reads would hold a thread, and a thread that is held keeps the process from ending: pipes are
  * written to without one.
  */
-function writerTo(descriptor: number, shared: boolean): Write {
+function writerTo(descriptor: number, isShared: () => boolean): Write {
   const kind = fstatSync(descriptor);
   if (!kind.isFIFO() && !kind.isSocket()) return (bytes, onWritten) => write(descriptor, bytes, onWritten);
   const pipe = new Socket({ fd: descriptor, readable: false }).on("error", ignore).unref();
   return (bytes, onWritten) => {
-    const piece = shared ? unmixed(bytes) : bytes;
+    const piece = isShared() ? unmixed(bytes) : bytes;
     pipe.write(piece, (error) => onWritten(error ?? null, piece.length));
   };
 }

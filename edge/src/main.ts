@@ -1,6 +1,6 @@
 import { flushCompileCache } from "node:module";
 import { setFlagsFromString } from "node:v8";
-import { errorMessage, KnownError } from "@openfaas-cloud/shared/known-error.ts";
+import { KnownError } from "@openfaas-cloud/shared/known-error.ts";
 import type { ReadyMessage } from "@openfaas-cloud/shared/process-message.ts";
 import { type EdgeConfig, readConfig } from "./config.ts";
 import type { RunningEdge } from "./edge.ts";
@@ -8,10 +8,13 @@ import { LineOutput } from "./line-output.ts";
 import { type Logger, openLogger } from "./logger.ts";
 import { tellParent } from "./workers/edge-message.ts";
 import type { Primary } from "./workers/primary.ts";
+import { Succession } from "./workers/succession.ts";
 
 /** Long enough after the start that what was loaded for it is garbage. */
 const SETTLED_MS = 5_000;
 const STANDARD_OUTPUT = 1;
+/** What a successor that is not wanted any more has besides the time to drain. */
+const SUCCESSOR_LAST_WORDS_MS = 2_000;
 
 const hasParent = process.connected === true;
 
@@ -28,7 +31,9 @@ process.exit(0);
 async function main(): Promise<void> {
   const config = readConfigOrExit();
   const { role } = config;
-  await using output = new LineOutput(STANDARD_OUTPUT, { shared: role.kind === "worker" });
+  // With workers and their primary, or with the edge that goes.
+  const shared = role.kind !== "only" || config.successor;
+  await using output = new LineOutput(STANDARD_OUTPUT, { shared });
   const all = openLogger(config.logLevel, output);
   const logger = role.kind === "worker" ? all.child({ worker: role.slot }) : all;
   const edge = await startOrExit(config, logger, output);
@@ -42,9 +47,11 @@ async function main(): Promise<void> {
   flushCompileCache();
   setTimeout(releaseStartMemory, SETTLED_MS).unref();
 
-  const reason = await askedToStop(edge, config, logger);
+  const graceMs = config.drainMs + SUCCESSOR_LAST_WORDS_MS;
+  const succession = new Succession({ edge, output, graceMs, logger });
+  const reason = await askedToStop({ edge, config, succession, logger });
   logger.info({ reason }, "edge draining");
-  await edge.close();
+  await Promise.all([edge.close(), succession.stop()]);
   logger.info("edge stopped");
 }
 
@@ -89,13 +96,21 @@ async function start(config: EdgeConfig, logger: Logger, output: LineOutput): Pr
   }
 }
 
+interface Asked {
+  readonly edge: RunningEdge | Primary;
+  readonly config: EdgeConfig;
+  readonly succession: Succession;
+  readonly logger: Logger;
+}
+
 /** The first request to stop is awaited, the second obeyed at once. Until then the edge is renewed whenever that is asked for. */
-function askedToStop(edge: RunningEdge | Primary, config: EdgeConfig, logger: Logger): Promise<string> {
+function askedToStop({ edge, config, succession, logger }: Asked): Promise<string> {
   return new Promise((resolve) => {
     let asked = false;
     const ask = (reason: string): void => {
       if (asked) {
         if ("kill" in edge) edge.kill();
+        succession.kill();
         process.exit(1);
       }
       asked = true;
@@ -110,39 +125,22 @@ function askedToStop(edge: RunningEdge | Primary, config: EdgeConfig, logger: Lo
     process.on("disconnect", orphaned);
     if (hasParent && !process.connected) orphaned();
 
-    if ("replaceWorkers" in edge) process.on("SIGHUP", () => edge.replaceWorkers());
-    // Its primary replaces it, when asked to. A signal to all processes of a name must not end this one.
-    else if (config.role.kind === "worker") process.on("SIGHUP", () => undefined);
-    let succeeding = false;
+    // Whoever is not meant ignores it: Node's own answer is to end at once.
+    process.on("SIGHUP", () => {
+      if ("replaceWorkers" in edge) edge.replaceWorkers();
+      // Its primary replaces it, when asked to; here it was a signal to all processes of a name.
+      else if (config.role.kind !== "worker")
+        logger.warn("SIGHUP replaces workers, and this edge has none (EDGE_WORKERS); it serves on as it is");
+    });
     process.on("SIGUSR2", async () => {
-      if (asked || succeeding) return;
-      succeeding = true;
-      if (await handOver(edge, logger)) {
-        if (!asked) ask("succeeded");
-      } else succeeding = false;
+      if (asked) return;
+      if (process.connected) {
+        logger.warn(
+          "SIGUSR2 is for an edge that nobody keeps running; whoever started this one has to start the next",
+        );
+      } else if ((await succession.handOver()) && !asked) ask("succeeded");
     });
   });
-}
-
-/** Tells whether a new process serves in the place of this one. */
-async function handOver(edge: RunningEdge | Primary, logger: Logger): Promise<boolean> {
-  if (process.connected) {
-    logger.warn(
-      "SIGUSR2 is for an edge that nobody keeps running; whoever started this one has to start the next",
-    );
-    return false;
-  }
-  try {
-    logger.info("starting a successor");
-    const { startSuccessor } = await import("./workers/successor.ts");
-    const pid = await startSuccessor(edge.sockets);
-    logger.info({ pid }, "the successor serves");
-    edge.leaveAdminPort();
-    return true;
-  } catch (error) {
-    logger.error({ error: errorMessage(error) }, "no successor");
-    return false;
-  }
 }
 
 /** An idle process would keep for good what its start left over, a third of the heap. Does nothing without --expose-gc. */

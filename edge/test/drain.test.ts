@@ -1,8 +1,10 @@
+import { readdir, readFile } from "node:fs/promises";
 import type { ServerResponse } from "node:http";
+import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { describe, expect, test } from "vitest";
 import { FeedServer, route } from "./support/feed-server.ts";
-import { rawClient, testEdge, until, upstream } from "./support/servers.ts";
+import { rawClient, tempDirectory, testEdge, until, upstream } from "./support/servers.ts";
 
 const LONG_DRAIN_MS = 10_000;
 /** How long a client thinks before its next request: less than a connection may be quiet, more than the edge takes to look. */
@@ -144,3 +146,27 @@ test("an edge that goes says so to whoever asks whether it is ready", async () =
   await client.closed;
   await closed;
 });
+
+test("the newest routes are on the disk before a control plane that does not answer is waited for", async () => {
+  await using fn = await upstream();
+  await using feed = await new FeedServer([route("alice/f", [fn.url])]).listen();
+  // Kept back until the end.
+  feed.usageStatus = 503;
+  await using data = await tempDirectory();
+  await using edge = await testEdge(feed.origin, { dataDirectory: data.path });
+  await until(() => isStored(data.path, '"f"'), "the first routes");
+  expect((await edge.call("alice.fn.test", "/f")).status).toBe(200);
+  const version = feed.change({ upserts: [route("alice/g", [fn.url])] });
+  await until(() => feed.applied.at(-1)?.version === version, "the change");
+  feed.usageStatus = undefined;
+  const closed = edge.close();
+  await until(() => feed.heldReports === 1, "the last report");
+  expect(await isStored(data.path, '"g"')).toBe(true);
+  await closed;
+});
+
+async function isStored(directory: string, what: string): Promise<boolean> {
+  const names = (await readdir(directory)).filter((name) => name.endsWith(".json")).toSorted();
+  const newest = names.at(-1);
+  return newest !== undefined && (await readFile(join(directory, newest), "utf8")).includes(what);
+}

@@ -55,8 +55,8 @@ test.each([
 
 test("what a worker counted that is gone counts on, and what it was at the moment does not", () => {
   const merged = new MergedMetrics();
-  merged.addPast(counter('hits{code="200"} 10') + gauge("open", 4));
-  merged.addPast(counter('hits{code="200"} 5', 'hits{code="404"} 1'));
+  merged.addPast(counter('hits{code="200"} 10') + gauge("open", 4), []);
+  merged.addPast(counter('hits{code="200"} 5', 'hits{code="404"} 1'), []);
   expect(values(merged.render([counter('hits{code="200"} 1') + gauge("open", 2)]))).toEqual([
     'hits{code="200"} 16',
     'hits{code="404"} 1',
@@ -66,14 +66,50 @@ test("what a worker counted that is gone counts on, and what it was at the momen
   expect(values(merged.render([]))).toEqual(['hits{code="200"} 15', 'hits{code="404"} 1']);
 });
 
-test("the past is bounded: what was counted longest ago is forgotten first", () => {
+/** What a worker says that counted these functions, each in two families, after a family of its own. */
+function worker(functions: readonly string[]): string {
+  const family = (name: string): string =>
+    [`# TYPE ${name} counter`, ...functions.map((f) => `${name}{function_name="${f}.o",code="200"} 1`)].join(
+      "\n",
+    );
+  return `# TYPE own counter\nown{reason="x"} 1\n${family("calls")}\n${family("bytes")}\n`;
+}
+
+/** The functions that a metric still tells of, by their numbers. */
+function functionsIn(text: string, name: string): Record<string, number> {
+  const found = text.matchAll(new RegExp(`^${name}\\{function_name="(.*)\\.o".*\\} (\\d+)$`, "gm"));
+  return Object.fromEntries([...found].map(([, f, value]) => [f, Number(value)]));
+}
+
+test("the past is bounded by functions: one is forgotten whole, the one counted longest ago first", () => {
+  const merged = new MergedMetrics({ maxPastFunctions: 3 });
+  merged.addPast(worker(["a", "b", "c"]), []);
+  merged.addPast(worker(["a", "d"]), []);
+  merged.addPast(worker(["e"]), []);
+  const text = merged.render([]);
+  expect(functionsIn(text, "calls")).toEqual({ a: 2, d: 1, e: 1 });
+  expect(functionsIn(text, "bytes")).toEqual({ a: 2, d: 1, e: 1 });
+});
+
+test("functions that a living worker still counts are forgotten after those that none does", () => {
+  const merged = new MergedMetrics({ maxPastFunctions: 3 });
+  merged.addPast(worker(["a", "b"]), []);
+  merged.addPast(worker(["gone-1", "gone-2"]), [worker(["b"]), worker(["a"])]);
+  const living = [worker(["b"]), worker(["a"])];
+  expect(functionsIn(merged.render(living), "calls")).toEqual({ a: 2, b: 2, "gone-2": 1 });
+  merged.addPast(worker(["c", "d"]), living);
+  expect(functionsIn(merged.render(living), "calls")).toEqual({ a: 2, b: 2, d: 1 });
+});
+
+test("what the edge counts of itself is never forgotten, nor is anything of a table of any size", () => {
   const merged = new MergedMetrics();
-  const many = (from: number) =>
-    counter(Array.from({ length: 150_000 }, (_, i) => `hits{f="${from + i}"} 1`).join("\n"));
-  merged.addPast(many(0));
-  merged.addPast(many(100_000));
-  const kept = values(merged.render([]));
-  expect(kept).toHaveLength(200_000);
-  expect(kept).toContain('hits{f="100000"} 2');
-  expect(kept).not.toContain('hits{f="49999"} 1');
+  const table = Array.from({ length: 200_000 }, (_, i) => `f-${i}`);
+  merged.addPast(worker(table), []);
+  const others = Array.from({ length: 100_000 }, (_, i) => `g-${i}`);
+  merged.addPast(worker(others), [worker(table)]);
+  const text = merged.render([]);
+  expect(values(text)).toContain('own{reason="x"} 2');
+  const kept = Object.keys(functionsIn(text, "bytes"));
+  expect(kept.filter((f) => f.startsWith("f-"))).toHaveLength(table.length);
+  expect(kept).toHaveLength(250_000);
 });

@@ -2,11 +2,13 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
+import type { Readable } from "node:stream";
+import { text } from "node:stream/consumers";
 import { ReadyMessage } from "@openfaas-cloud/shared/process-message.ts";
 import { expect, test } from "vitest";
 import { readConfig } from "../src/config.ts";
 import { CREDENTIAL, FeedServer, route } from "./support/feed-server.ts";
-import { call, rawClient, tempDirectory, until, upstream } from "./support/servers.ts";
+import { call, deadUrl, rawClient, tempDirectory, until, upstream } from "./support/servers.ts";
 
 const MAIN = join(import.meta.dirname, "../src/main.ts");
 
@@ -130,6 +132,74 @@ test("when its supervisor goes, it goes", async () => {
   await using edge = await startProcess(feed.origin, data.path);
   edge.child.disconnect();
   expect(await edge.exited).toBe(0);
+});
+
+/** What it says on standard error that ends before it is ready, and how. */
+async function refusal(environment: Record<string, string>): Promise<{ code: number | null; said: string }> {
+  await using data = await tempDirectory();
+  const child = spawn(process.execPath, [MAIN], {
+    env: {
+      EDGE_PORT: "0",
+      EDGE_DATA: data.path,
+      CONTROL_PLANE_URL: await deadUrl(),
+      FEED_CREDENTIAL: CREDENTIAL,
+      LOG_LEVEL: "silent",
+      ...environment,
+    },
+    stdio: ["ignore", "ignore", "pipe", "ipc"],
+  });
+  child.once("message", () => child.kill("SIGKILL"));
+  const [said, [code]] = await Promise.all([text(child.stderr as Readable), once(child, "exit")]);
+  return { code, said };
+}
+
+test.each([
+  ["its port", "EDGE_PORT"],
+  ["its admin port", "EDGE_ADMIN_PORT"],
+])("where %s is in use, an edge says so in a sentence", async (_what, variable) => {
+  await using other = await upstream();
+  const { port } = new URL(other.url);
+  for (const workers of ["1", "2"]) {
+    const { code, said } = await refusal({ [variable]: port, EDGE_WORKERS: workers });
+    expect(said).toBe(
+      `127.0.0.1:${port} cannot be listened at: it is in use. Stop what listens there, or choose another port (EDGE_PORT, EDGE_TLS_PORT, EDGE_ADMIN_PORT).\n`,
+    );
+    expect(code).toBe(1);
+  }
+});
+
+test.each([
+  [
+    "has no address",
+    "no-such-host.invalid",
+    /^no-such-host\.invalid:0 cannot be listened at: (that host is not known|whoever knows that host did not answer)\. /,
+  ],
+  [
+    "is another machine's",
+    "192.0.2.1",
+    /^192\.0\.2\.1:0 cannot be listened at: it is no address of this machine\. Choose/,
+  ],
+])("a host that %s is told in a sentence", async (_what, host, sentence) => {
+  const { code, said } = await refusal({ EDGE_HOST: host });
+  expect(said).toMatch(sentence);
+  expect(said).toMatch(/^.*\(EDGE_HOST, EDGE_ADMIN_HOST\)\.\n$/);
+  expect(code).toBe(1);
+});
+
+test("an inherited socket that is none is told in a sentence", async () => {
+  const { code, said } = await refusal({ LISTEN_FDS: "1" });
+  expect(said).toMatch(
+    /^The socket inherited as descriptor 3 cannot be listened at: .*\. Look at LISTEN_FDS, .*\.\n$/,
+  );
+  expect(code).toBe(1);
+});
+
+test("a data directory that cannot be one is told in a sentence", async () => {
+  const { code, said } = await refusal({ EDGE_DATA: join(MAIN, "data") });
+  expect(said).toMatch(
+    /^The data directory \S+main\.ts\/data cannot be used: ENOTDIR.*\. Choose .* \(EDGE_DATA\)\.\n$/,
+  );
+  expect(code).toBe(1);
 });
 
 test("an unusable environment is told whole, without its values", () => {

@@ -9,7 +9,7 @@ import { deadUrl, quiet, until } from "./support/servers.ts";
 const hello = route("alice/hello", []);
 const gone = route("alice/gone", []);
 
-function reporter(origin: string, records: Records, routes = [hello]) {
+function reporter(origin: string, records: Records, routes = [hello], everyMs = 10) {
   let dropped = 0;
   const table = RouteTable.fromSnapshot(snapshotOf(routes));
   const usage = new UsageReporter({
@@ -22,7 +22,7 @@ function reporter(origin: string, records: Records, routes = [hello]) {
     onDropped: () => {
       dropped += 1;
     },
-    everyMs: 10,
+    everyMs,
   });
   return { dropped: () => dropped, [Symbol.asyncDispose]: () => usage[Symbol.asyncDispose]() };
 }
@@ -111,3 +111,20 @@ test("at the end everything is told, however many functions it is about", async 
   expect(new Set(told).size).toBe(3_500);
   expect(told.length).toBe(3_500);
 });
+
+test.each(["its last words", "a report under way"])(
+  "at the end a control plane that accepts and does not answer is not waited for long, for %s",
+  async (what) => {
+    await using feed = await new FeedServer([]).listen();
+    feed.usageStatus = undefined;
+    const records = new Records();
+    records.of(hello).add(200, 0.1);
+    // Its first round is far off, or has begun.
+    const usage = reporter(feed.origin, records, [hello], what === "its last words" ? 60_000 : 10);
+    if (what === "a report under way") await until(() => feed.heldReports === 1, "the report");
+    const startedMs = performance.now();
+    await usage[Symbol.asyncDispose]();
+    expect(performance.now() - startedMs).toBeLessThan(1_500);
+    expect(feed.usage).toHaveLength(1);
+  },
+);

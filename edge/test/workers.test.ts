@@ -1,4 +1,4 @@
-import { readdir, readFile, writeFile } from "node:fs/promises";
+import { readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { BoundSocket, type Socket } from "node:net";
 import { join } from "node:path";
 import { expect, test } from "vitest";
@@ -9,6 +9,8 @@ import { FeedServer, route } from "./support/feed-server.ts";
 import { echo, RestartLoad } from "./support/restart-load.ts";
 import {
   call,
+  deadUrl,
+  type RawClient,
   rawClient,
   type TempDirectory,
   tempDirectory,
@@ -137,6 +139,18 @@ test("asked to by SIGHUP, it replaces its workers one after the other, and no re
   expect(firstReady < secondReady && secondReady <= draining, `${secondReady}, ${draining}`).toBe(true);
 });
 
+test("an edge without workers says at SIGHUP that there are none to replace, and serves on", async () => {
+  await using here = await world();
+  await using edge = await here.start(1);
+  edge.child.kill("SIGHUP");
+  await until(
+    () =>
+      edge.log().some(({ msg = "" }) => msg.startsWith("SIGHUP replaces")) || edge.child.signalCode !== null,
+    "the warning",
+  );
+  expect((await call(edge.ready.port, HOST, "/f/x")).status).toBe(200);
+});
+
 test("a program that does not start replaces nobody", async () => {
   await using here = await world();
   const program = join(here.data.path, "program.mjs");
@@ -168,6 +182,62 @@ test("a worker that is killed takes only its own requests with it, and is starte
   expect(await edge.metric("ofc_edge_worker_restarts_total")).toBe(1);
   expect(await edge.metric(INVOCATIONS)).toBeGreaterThanOrEqual(counted);
 });
+
+/** Nothing is known of any route, and there is nobody to ask. */
+async function withoutTable(workers: number, data: string, environment = {}): Promise<EdgeProcess> {
+  const edge = await EdgeProcess.start({
+    controlPlane: await deadUrl(),
+    data,
+    environment: { EDGE_WORKERS: String(workers), ...environment },
+  });
+  await until(() => edge.said("worker ready").length === workers, "all workers");
+  return edge;
+}
+
+test("a worker that is killed before there is a table is started again", async () => {
+  await using data = await tempDirectory();
+  await using edge = await withoutTable(2, data.path);
+  const victim = edge.workerPid(1);
+  process.kill(victim, "SIGKILL");
+  await until(() => edge.workerPid(1) !== victim || edge.child.exitCode !== null, "another one in its place");
+  expect(edge.child.exitCode).toBeNull();
+  expect((await call(edge.ready.port, HOST, "/f")).status).toBe(503);
+});
+
+test("told to go before there is a table, it lets all workers finish, and exits 0", async () => {
+  await using data = await tempDirectory();
+  await using edge = await withoutTable(2, data.path);
+  const workers = [edge.workerPid(1), edge.workerPid(2)];
+  edge.child.kill("SIGTERM");
+  expect(await edge.exited).toBe(0);
+  expect(workers.filter(isRunning)).toEqual([]);
+  expect(edge.said("edge stopped").map(({ worker }) => worker)).toEqual(
+    expect.arrayContaining([1, 2, undefined]),
+  );
+});
+
+test("a successor whose worker was killed before it had a table takes over once it has one", async () => {
+  await using here = await world();
+  await using edge = await here.start(2, { supervised: false });
+  const { port } = here.feed;
+  await here.feed[Symbol.asyncDispose]();
+  await forgetRoutes(here.data.path);
+  edge.child.kill("SIGUSR2");
+  await until(() => edge.said("worker ready").length === 4, "the successor's workers");
+  const victim = edge.workerPid(1);
+  process.kill(victim, "SIGKILL");
+  await until(() => edge.workerPid(1) !== victim, "another one in its place");
+  await here.feed.listen(port);
+  expect(await edge.exited).toBe(0);
+  expect((await call(edge.ready.port, HOST, "/f")).status).toBe(200);
+  process.kill(edge.said("the successor serves").at(-1)?.pid ?? 0, "SIGTERM");
+  await until(() => isRefused(edge.ready.port), "the port to be free");
+});
+
+async function forgetRoutes(directory: string): Promise<void> {
+  await until(async () => (await readdir(directory)).some((name) => name.endsWith(".json")), "stored routes");
+  for (const name of await readdir(directory)) await rm(join(directory, name));
+}
 
 test("with the control plane dead, killed workers come back with the routes, and so does an edge with fewer or more", async () => {
   await using here = await world();
@@ -354,6 +424,55 @@ part("openssl")("by https", () => {
       await until(() => isRefused(Number(port)), "the port to be free");
     },
   );
+});
+
+test.each(["SIGTERM", "SIGTERM and SIGINT"])(
+  "an edge that is told to go by %s while its successor waits for routes takes the successor along",
+  async (signals) => {
+    await using here = await world();
+    await using edge = await here.start(1, { supervised: false });
+    await here.feed[Symbol.asyncDispose]();
+    await forgetRoutes(here.data.path);
+    edge.child.kill("SIGUSR2");
+    await until(() => edge.said("edge listening").length === 2, "a successor without routes");
+    const [{ pid: successor = 0 } = {}] = edge.said("starting a successor");
+    expect(isRunning(successor)).toBe(true);
+    for (const signal of signals.split(" and ")) edge.child.kill(signal as NodeJS.Signals);
+    await edge.exited;
+    await until(() => !isRunning(successor), "the successor's end");
+    await until(() => isRefused(edge.ready.port), "the port to be free");
+  },
+);
+
+test("the lines of an edge and its successor stay whole where both write to one output", async () => {
+  await using here = await world();
+  await using edge = await here.start(1, { supervised: false });
+  await here.feed[Symbol.asyncDispose]();
+  await forgetRoutes(here.data.path);
+  edge.child.kill("SIGUSR2");
+  await until(() => edge.said("edge listening").length === 2, "a successor without routes");
+  const request = `GET /f/${"x".repeat(500)} HTTP/1.1\r\nHost: ${HOST}\r\n\r\n`;
+  const clients: RawClient[] = [];
+  const servedWith = (status: number): RawClient[] =>
+    clients.filter((client) => client.text().startsWith(`HTTP/1.1 ${status}`));
+  while (Math.min(servedWith(200).length, servedWith(503).length) < 4) {
+    const client = rawClient(edge.ready.port, request);
+    clients.push(client);
+    await until(() => client.text() !== "", "an answer of either edge");
+  }
+  // Nobody reads, until both have more to write than the output takes in.
+  edge.child.stdout?.pause();
+  const busy = [...servedWith(200).slice(0, 4), ...servedWith(503).slice(0, 4)];
+  const each = 300;
+  for (const { socket } of busy) socket.write(request.repeat(each));
+  const answered = ({ text }: RawClient): number => text().split("HTTP/1.1 ").length - 2;
+  await until(() => busy.every((client) => answered(client) === each), "all answers", 20_000);
+  edge.child.stdout?.resume();
+  const lines = (): string[] => edge.output().split("\n").slice(0, -1);
+  const written = (): string[] => lines().filter((line) => line.includes("x".repeat(500)));
+  await until(() => written().length >= clients.length + busy.length * each, "all lines");
+  for (const client of clients) client[Symbol.dispose]();
+  for (const line of lines()) expect(() => JSON.parse(line), line).not.toThrow();
 });
 
 test("where no successor can start, the edge serves on", async () => {

@@ -10,7 +10,7 @@ process.exitCode = await main();
 
 async function main(): Promise<number> {
   try {
-    requireNode(24);
+    requireNode(24, 19);
     const options = parseOptions(process.argv.slice(2));
     if (options.help) {
       process.stdout.write(USAGE);
@@ -37,12 +37,13 @@ async function main(): Promise<number> {
   }
 }
 
-function requireNode(major: number): void {
+function requireNode(major: number, minor: number): void {
   const { node } = process.versions;
-  if (Number.parseInt(node, 10) >= major) return;
+  const [isMajor = 0, isMinor = 0] = node.split(".").map(Number);
+  if (isMajor > major || (isMajor === major && isMinor >= minor)) return;
   throw new KnownError(
     "node-too-old",
-    `Node ${major} or later is needed, and this is ${node}. \`npm start\` brings its own.`,
+    `Node ${major}.${minor} or later is needed, and this is ${node}. \`npm start\` brings its own.`,
   );
 }
 

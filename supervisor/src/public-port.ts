@@ -1,27 +1,10 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import net from "node:net";
+import net, { type BoundSocket } from "node:net";
 import { KnownError } from "@openfaas-cloud/shared/known-error.ts";
 
-/** A socket that is bound, in libuv's terms. */
-interface BoundSocket {
-  readonly fd: number;
-  getsockname(into: { port?: number }): number;
-  close(): void;
-}
-
-/**
- * What `node:cluster` binds its workers' sockets with: unlike a `net.Server` it does not begin to accept. It has no public
- * name. @returns a libuv error, negative, where the address cannot be had at all; one in use shows as no port.
- */
-type BindSocket = (host: string, port: number, family: 4 | 6, fd: -1, flags: 0) => BoundSocket | number;
-const bindSocket = (net as unknown as { _createServerHandle: BindSocket })._createServerHandle;
-
 /** Browsers ask the second one first for `*.localhost`: whoever had it could pass for the platform. */
-const LOOPBACK = [
-  ["127.0.0.1", 4],
-  ["::1", 6],
-] as const;
+const LOOPBACK = ["127.0.0.1", "::1"] as const;
 const ATTEMPTS = 20;
 
 /**
@@ -68,39 +51,32 @@ export class PublicPort implements Disposable {
 
   static #bind(port: number): PublicPort | { readonly reason: string } {
     const sockets: BoundSocket[] = [];
-    const fail = (reason: string) => {
-      for (const socket of sockets) socket.close();
-      return { reason };
-    };
     let held = port;
-    for (const [host, family] of LOOPBACK) {
-      const socket = bindSocket(host, held, family, -1, 0);
-      if (typeof socket === "number") {
+    for (const host of LOOPBACK) {
+      try {
+        // Of the module's object: a Node that is too old for it has to live long enough to be told so (main.ts).
+        const socket = new net.BoundSocket({ host, port: held });
+        sockets.push(socket);
+        held = socket.address().port;
+      } catch (error) {
+        const code = error instanceof Error && "code" in error ? String(error.code) : String(error);
+        const inUse = code === "EADDRINUSE";
         // A machine without IPv6 has no second address for anybody to take.
-        if (family === 6) continue;
-        return fail(`cannot be used (${host}, error ${socket})`);
+        if (!inUse && host === "::1") continue;
+        for (const socket of sockets) socket.close();
+        return { reason: inUse ? `is in use (${host})` : `cannot be used (${host}, ${code})` };
       }
-      sockets.push(socket);
-      const bound = portOf(socket);
-      if (bound === 0 || (held !== 0 && bound !== held)) return fail(`is in use (${host})`);
-      held = bound;
     }
     return new PublicPort(held, sockets);
   }
 
   get descriptors(): readonly number[] {
-    return this.#sockets.map(({ fd }) => fd);
+    return this.#sockets.map((socket) => socket.fd());
   }
 
   [Symbol.dispose](): void {
     for (const socket of this.#sockets) socket.close();
   }
-}
-
-function portOf(socket: BoundSocket): number {
-  const name: { port?: number } = {};
-  socket.getsockname(name);
-  return name.port ?? 0;
 }
 
 async function makeListen(descriptors: readonly number[]): Promise<boolean> {

@@ -6,6 +6,14 @@ import type { ReadyMessage, StatusReply } from "@openfaas-cloud/shared/process-m
 import { chooseOwner, keepKeys, openDataFolder } from "./data-folder.ts";
 import { DataLock } from "./data-lock.ts";
 import type { Options } from "./options.ts";
+import {
+  CONTROL_PLANE_FLAGS,
+  EDGE_DRAIN_MS,
+  EDGE_FLAGS,
+  edgeStopMs,
+  FEWER_ARENAS,
+  passedOn,
+} from "./plane-process.ts";
 import { ProcessLog } from "./process-log.ts";
 import { PublicPort } from "./public-port.ts";
 import { SupervisedProcess } from "./supervised-process.ts";
@@ -27,35 +35,15 @@ export interface Platform {
   readonly pids: { readonly supervisor: number; readonly edge: number; readonly controlPlane: number };
 }
 
-/** In-flight requests of the edge have so long; the log streams of open dashboards would use up any longer time. */
-const EDGE_DRAIN_MS = 5_000;
-const STOP_MS = { edge: EDGE_DRAIN_MS + 2_000, controlPlane: 25_000 } as const;
+const CONTROL_PLANE_STOP_MS = 25_000;
 const EDGE_READY_MS = 10_000;
 const LOG_TRIM_MS = 60_000;
-
-/** Measured, idle: 3 MB less than with a malloc arena for each thread. */
-const FEWER_ARENAS = { MALLOC_ARENA_MAX: "2" } as const;
-
-/** Measured, idle: 14 MB less than with V8's 16 MB of young generation. */
-const SMALL_YOUNG_GENERATION = "--max-semi-space-size=2";
-
-/**
- * Of each half, for the edge; V8's own bound is 64 MB on a large machine. Measured, saturated by 64 connections: 18 MB less
- * than with 16, saturated by 1,000 60 MB less, and requests cost the same processor time.
- */
-const BOUNDED_YOUNG_GENERATION = "--max-semi-space-size=4";
-
-/** Lets a plane give back what loading it left over, once it is ready. Measured, idle: 15 MB less for each. */
-const COLLECT_WHEN_READY = "--expose-gc";
-
-/** What a person's environment may decide for the planes: where programs and files are, and how registries are reached. */
-const PASSED_ON =
-  /^(PATH|HOME|LANG|LC_ALL|TZ|TMPDIR|LOG_LEVEL|(HTTPS?|NO)_PROXY|SSL_CERT_(FILE|DIR)|NODE_EXTRA_CA_CERTS|npm_execpath|(CONTROL_PLANE|EDGE)_\w+)$/i;
 
 /** The edge and the control plane with the embedded defaults, kept running. */
 export class Supervisor {
   readonly #options: Options;
   readonly #say: (line: string) => void;
+  readonly #passedOn = passedOn(process.env);
   readonly #stack = new DisposableStack();
   #edge: SupervisedProcess | undefined;
   #controlPlane: SupervisedProcess | undefined;
@@ -87,7 +75,7 @@ export class Supervisor {
       NODE_COMPILE_CACHE: resolve(
         process.env["NODE_COMPILE_CACHE"] ?? join(ROOT, "node_modules/.cache/compile"),
       ),
-      ...passedOn(),
+      ...this.#passedOn,
       FEED_CREDENTIAL: keys.feedCredential,
     };
     const started = () =>
@@ -97,7 +85,7 @@ export class Supervisor {
     let controlPlane: ReadyMessage | undefined;
     this.#controlPlane = new SupervisedProcess({
       name: "control plane",
-      arguments: [COLLECT_WHEN_READY, SMALL_YOUNG_GENERATION, join(ROOT, "control-plane/src/main.ts")],
+      arguments: [...CONTROL_PLANE_FLAGS, join(ROOT, "control-plane/src/main.ts")],
       log: this.#log(join(data.logs, "control-plane.log")),
       environment: () => ({
         ...shared,
@@ -118,7 +106,7 @@ export class Supervisor {
     let edge: ReadyMessage | undefined;
     this.#edge = new SupervisedProcess({
       name: "edge",
-      arguments: [COLLECT_WHEN_READY, BOUNDED_YOUNG_GENERATION, join(ROOT, "edge/src/main.ts")],
+      arguments: [...EDGE_FLAGS, join(ROOT, "edge/src/main.ts")],
       descriptors: held.descriptors,
       log: this.#log(join(data.logs, "edge.log")),
       environment: () => ({
@@ -161,8 +149,8 @@ export class Supervisor {
   /** The edge first, so that nothing new comes in and what is under way is answered; then the functions' keeper. */
   stop(): Promise<void> {
     this.#stopped ??= (async () => {
-      await this.#edge?.stop(STOP_MS.edge);
-      await this.#controlPlane?.stop(STOP_MS.controlPlane);
+      await this.#edge?.stop(edgeStopMs(this.#passedOn));
+      await this.#controlPlane?.stop(CONTROL_PLANE_STOP_MS);
       this.#stack.dispose();
     })();
     return this.#stopped;
@@ -202,14 +190,6 @@ export class Supervisor {
     this.#stack.defer(() => clearInterval(timer));
     return log;
   }
-}
-
-function passedOn(): Record<string, string> {
-  return Object.fromEntries(
-    Object.entries(process.env).flatMap(([name, value]) =>
-      PASSED_ON.test(name) && value !== undefined ? [[name, value]] : [],
-    ),
-  );
 }
 
 /** Without its first routes the edge answers 503, which nobody should see who was told that all is ready. */

@@ -8,6 +8,7 @@ import { fileURLToPath } from "node:url";
 import { ReadyMessage } from "@openfaas-cloud/shared/process-message.ts";
 import { DEFAULT_ROUTE_LIMITS, FEED_SILENCE_MS, type Route } from "@openfaas-cloud/shared/route.ts";
 import { CREDENTIAL, FeedServer } from "../../../edge/test/support/feed-server.ts";
+import { EDGE_FLAGS, FEWER_ARENAS } from "../../../supervisor/src/plane-process.ts";
 import { heldTo, serverProcess } from "../server-process.ts";
 import { DOMAIN, PRIVATE_FUNCTION, PUBLIC_FUNCTION } from "../workload.ts";
 import type { Bed, Comparator } from "./comparator.ts";
@@ -50,13 +51,13 @@ export async function startEdge(options: EdgeOptions, bed: Bed): Promise<Compara
       : ["--cpu-prof", `--cpu-prof-dir=${bed.profiles}`, `--cpu-prof-name=${options.name}.cpuprofile`];
   const { program, args } = heldTo(bed.cores.proxy, {
     program: process.execPath,
-    args: ["--expose-gc", ...profile, MAIN],
+    args: [...EDGE_FLAGS, ...profile, MAIN],
   });
   const child = spawn(program, args, {
     env: {
       PATH: process.env["PATH"],
       NODE_COMPILE_CACHE: COMPILE_CACHE,
-      MALLOC_ARENA_MAX: "2",
+      ...FEWER_ARENAS,
       LOG_LEVEL: "info",
       EDGE_PORT: "0",
       EDGE_DATA: data,

@@ -2,7 +2,7 @@ import { randomBytes } from "node:crypto";
 import { mkdir, open, readdir, readFile, rename, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { setImmediate as yieldToLoop } from "node:timers/promises";
-import { errorMessage } from "@openfaas-cloud/shared/known-error.ts";
+import { errorMessage, KnownError } from "@openfaas-cloud/shared/known-error.ts";
 import { headChecksumOf } from "@openfaas-cloud/shared/route-digest.ts";
 import type { Logger } from "../logger.ts";
 import { RouteTable } from "../route-table.ts";
@@ -50,12 +50,12 @@ export class RouteFiles implements AsyncDisposable {
    * The newest table that is whole; a bad one is passed over, since any good table is better than none.
    *
    * @param onRejected told why, of each that can be read and not be used
+   * @throws KnownError `data-unusable` where the directory can neither be made nor read
    */
   async load(onRejected: (reason: RejectReason) => void = () => undefined): Promise<RouteTable | undefined> {
-    await mkdir(this.#directory, { recursive: true });
-    await this.#removeAbandoned();
+    const names = await this.#open();
     let newest: Stored | undefined;
-    for (const name of (await this.#generations()).toReversed()) {
+    for (const name of names.toReversed()) {
       // Reading one takes seconds where there are many routes.
       if (newest !== undefined && versionOf(name) <= newest.table.version) continue;
       const read = await this.#read(name);
@@ -168,6 +168,18 @@ export class RouteFiles implements AsyncDisposable {
       return { table: judged, storedAtMs: mtimeMs };
     } catch (error) {
       return { error: errorMessage(error) };
+    }
+  }
+
+  /** The generations in the directory, which is made where there is none. */
+  async #open(): Promise<string[]> {
+    try {
+      await mkdir(this.#directory, { recursive: true });
+      await this.#removeAbandoned();
+      return await this.#generations();
+    } catch (error) {
+      const message = `The data directory ${this.#directory} cannot be used: ${errorMessage(error)}. Choose one that this user may write to (EDGE_DATA).`;
+      throw new KnownError("data-unusable", message, { cause: error });
     }
   }
 

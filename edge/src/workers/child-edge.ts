@@ -29,6 +29,8 @@ export class ChildEdge {
   readonly serving: Promise<void>;
   /** How it ended, when nothing more can be heard from it. */
   readonly ended: Promise<string>;
+  /** Whether it has a table to serve from. */
+  serves = false;
   /** Its client connections. */
   connections = 0;
   /** The port of its `/metrics`, once it is ready. */
@@ -63,6 +65,7 @@ export class ChildEdge {
           this.adminPort = message.adminPort;
           return ready.resolve(message);
         case "serving":
+          this.serves = true;
           return serving.resolve();
         case "connections":
           this.connections = message.open;

@@ -26,8 +26,13 @@ const MOST = new Set([
 ]);
 const MOST_WITH_PREFIX = "nodejs_eventloop_lag_";
 
-/** Kept of processes that are gone. Beyond, what was counted longest ago goes: no counter of a live function does. */
-const MAX_PAST_SERIES = 200_000;
+/**
+ * Kept of processes that are gone: more than the largest table has (200,000), with twenty series each. What the edge counts
+ * of itself is no part of it.
+ */
+const MAX_PAST_FUNCTIONS = 250_000;
+
+const FUNCTION_LABEL = 'function_name="';
 
 /**
  * What several workers count, as if one had. Counters and histograms are summed, also over workers that are gone, so that
@@ -35,24 +40,35 @@ const MAX_PAST_SERIES = 200_000;
  */
 export class MergedMetrics {
   readonly #past: Exposition = new Map();
-  #pastSeries = 0;
+  /** Of the past; the one that a worker which went counted longest ago is the first. */
+  readonly #pastFunctions = new Set<string>();
+  readonly #maxPastFunctions: number;
 
-  /** A worker is gone that had counted this. */
-  addPast(text: string): void {
+  constructor({ maxPastFunctions = MAX_PAST_FUNCTIONS }: { readonly maxPastFunctions?: number } = {}) {
+    this.#maxPastFunctions = maxPastFunctions;
+  }
+
+  /**
+   * A worker is gone that had counted this.
+   * @param living what each of the others has counted, as far as it is known
+   */
+  addPast(text: string, living: readonly string[]): void {
+    const counted = new Set<string>();
     for (const [name, family] of parse(text)) {
       if (family.kind === "gauge") continue;
       const past = this.#past.get(name) ?? { ...family, series: new Map<string, number>() };
       this.#past.set(name, past);
-      this.#pastSeries -= past.series.size;
       for (const [series, value] of family.series) {
-        const sum = (past.series.get(series) ?? 0) + value;
-        // Moved to the end: the map is in the order of what was counted last.
-        past.series.delete(series);
-        past.series.set(series, sum);
+        past.series.set(series, (past.series.get(series) ?? 0) + value);
+        const of = functionOf(series);
+        if (of !== undefined) counted.add(of);
       }
-      this.#pastSeries += past.series.size;
     }
-    this.#forgetOldest();
+    for (const each of counted) {
+      this.#pastFunctions.delete(each);
+      this.#pastFunctions.add(each);
+    }
+    this.#forgetOldest(living);
   }
 
   /** @param living what each living worker has counted */
@@ -69,15 +85,49 @@ export class MergedMetrics {
     return `${lines.join("\n")}\n`;
   }
 
-  #forgetOldest(): void {
+  /** Whole functions: a sum without its count would mislead. Those that no living worker counts have no route, most likely. */
+  #forgetOldest(living: readonly string[]): void {
+    let tooMany = this.#pastFunctions.size - this.#maxPastFunctions;
+    if (tooMany <= 0) return;
+    const alive = functionsOf(living);
+    const forgotten = new Set<string>();
+    for (const which of [(each: string) => !alive.has(each), () => true]) {
+      for (const each of this.#pastFunctions) {
+        if (tooMany === 0) break;
+        if (!which(each)) continue;
+        this.#pastFunctions.delete(each);
+        forgotten.add(each);
+        tooMany -= 1;
+      }
+    }
     for (const { series } of this.#past.values()) {
       for (const key of series.keys()) {
-        if (this.#pastSeries <= MAX_PAST_SERIES) return;
-        series.delete(key);
-        this.#pastSeries -= 1;
+        const of = functionOf(key);
+        if (of !== undefined && forgotten.has(of)) series.delete(key);
       }
     }
   }
+}
+
+function functionsOf(texts: readonly string[]): Set<string> {
+  const functions = new Set<string>();
+  for (const text of texts) {
+    for (const { series } of parse(text).values()) {
+      for (const key of series.keys()) {
+        const of = functionOf(key);
+        if (of !== undefined) functions.add(of);
+      }
+    }
+  }
+  return functions;
+}
+
+/** `undefined` where a series is the edge's own. Functions' names have no quotes to escape. */
+function functionOf(series: string): string | undefined {
+  const start = series.indexOf(FUNCTION_LABEL);
+  if (start === -1) return undefined;
+  const from = start + FUNCTION_LABEL.length;
+  return series.slice(from, series.indexOf('"', from));
 }
 
 function mergeInto(merged: Exposition, name: string, { header, kind, series }: Family): void {

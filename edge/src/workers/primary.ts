@@ -34,6 +34,7 @@ export async function startPrimary(config: EdgeConfig, workers: number, logger: 
   const held = await holdSockets(config);
 
   const counts = new WorkerCounts();
+  const serving = Promise.withResolvers<void>();
   const launch = (slot: number): ChildEdge =>
     counts.follow(
       new ChildEdge({
@@ -47,7 +48,7 @@ export async function startPrimary(config: EdgeConfig, workers: number, logger: 
         onConnections: () => tellFewest(),
       }),
     );
-  const slots = Array.from(
+  const slots: readonly WorkerSlot[] = Array.from(
     { length: workers },
     (_, i) =>
       new WorkerSlot({
@@ -56,7 +57,10 @@ export async function startPrimary(config: EdgeConfig, workers: number, logger: 
         readyMs: READY_MS,
         graceMs: config.drainMs + LAST_WORDS_MS,
         logger,
-        onChanged: () => tellFewest(),
+        onChanged: () => {
+          tellFewest();
+          if (slots.every(({ ready: worker }) => worker?.serves)) serving.resolve();
+        },
         onRestart: () => counts.restarted(),
       }),
   );
@@ -106,7 +110,8 @@ export async function startPrimary(config: EdgeConfig, workers: number, logger: 
     port,
     adminPort: admin.port,
     sockets: { http: held.http, https: held.https, admin: admin.descriptor },
-    serving: Promise.all(ready().map((worker) => worker.serving)).then(() => undefined),
+    // Whichever processes these are by then.
+    serving: serving.promise,
     leaveAdminPort: () => admin.stopAccepting(),
     replaceWorkers: () => {
       // Who asks while it goes on may mean a program that is newer still.
@@ -171,8 +176,9 @@ class WorkerCounts {
   follow(worker: ChildEdge): ChildEdge {
     this.#living.set(worker, "");
     void worker.ended.then(() => {
-      this.#merged.addPast(worker.lastCounts ?? this.#living.get(worker) ?? "");
+      const counts = worker.lastCounts ?? this.#living.get(worker) ?? "";
       this.#living.delete(worker);
+      this.#merged.addPast(counts, [...this.#living.values()]);
     });
     return worker;
   }

@@ -20,7 +20,7 @@ export interface WorkerSlotPlan {
   /** From being told to go to being killed. */
   readonly graceMs: number;
   readonly logger: Logger;
-  /** A worker was ready, or is gone. */
+  /** A worker is ready, or serves, or is gone. */
   readonly onChanged: () => void;
   /** A worker ended that nobody had told to. */
   readonly onRestart: () => void;
@@ -111,6 +111,7 @@ export class WorkerSlot {
       },
       () => undefined,
     );
+    worker.serving.then(onChanged, () => undefined);
     return worker;
   }
 

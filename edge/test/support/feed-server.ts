@@ -60,8 +60,10 @@ export class FeedServer implements AsyncDisposable {
   readonly paths: string[] = [];
   connections = 0;
   refusedCredentials = 0;
-  /** Answers usage reports with this before it reads them. */
-  usageStatus = 204;
+  /** Answers usage reports with this; `undefined` where it accepts them and does not answer. */
+  usageStatus: number | undefined = 204;
+  /** Reports that are not answered and still waited for. */
+  heldReports = 0;
   /** By digest: what is answered about access tokens; any other is unknown. */
   readonly accessTokens = new Map<string, AccessTokenAnswer>();
   /** Digests that were asked about. */
@@ -202,8 +204,16 @@ export class FeedServer implements AsyncDisposable {
         else response.end(JSON.stringify(this.accessTokens.get(digest) ?? { kind: "unknown" }));
       } else {
         this.usage.push(UsageReport.parse(body));
-        response.writeHead(this.usageStatus).end();
+        if (this.usageStatus === undefined) this.#hold(response);
+        else response.writeHead(this.usageStatus).end();
       }
+    });
+  }
+
+  #hold(response: ServerResponse): void {
+    this.heldReports += 1;
+    response.once("close", () => {
+      this.heldReports -= 1;
     });
   }
 

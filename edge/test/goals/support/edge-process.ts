@@ -3,14 +3,15 @@ import { once } from "node:events";
 import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { ReadyMessage } from "@openfaas-cloud/shared/process-message.ts";
+import { EDGE_FLAGS, FEWER_ARENAS } from "../../../../supervisor/src/plane-process.ts";
 import { CREDENTIAL } from "../../support/feed-server.ts";
 import { tempDirectory, until } from "../../support/servers.ts";
 import type { Lane } from "./lanes.ts";
 
 const MAIN = join(import.meta.dirname, "../../../src/main.ts");
 
-/** What supervisor.ts starts an edge with; where memory is the subject, it is that of an edge as it ships. */
-export const AS_SUPERVISED = { NODE_OPTIONS: "--max-semi-space-size=4", MALLOC_ARENA_MAX: "2" };
+/** What the supervisor starts an edge with; where memory is the subject, it is that of an edge as it ships. */
+export const AS_SUPERVISED = { NODE_OPTIONS: EDGE_FLAGS.join(" "), ...FEWER_ARENAS };
 
 /** An edge whose memory, time and death are its own. */
 export interface EdgeProcess extends AsyncDisposable {
