@@ -129,6 +129,7 @@ export async function startEdge(
   const tunnels = stack.use(
     new Tunnels({
       clock,
+      writeIdleMs: config.timeouts.writeIdleMs,
       isGood: ({ route, session }) => {
         const current = receiver.table?.find(route.owner, route.function);
         return current !== undefined && authenticator.stillGrants(current, session);

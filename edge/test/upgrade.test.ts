@@ -1,4 +1,5 @@
 import { createHash } from "node:crypto";
+import type { Duplex } from "node:stream";
 import { expect, test } from "vitest";
 import { FeedServer, route } from "./support/feed-server.ts";
 import { kernelSockets, queuedBytes } from "./support/kernel-queues.ts";
@@ -17,6 +18,7 @@ import { signer } from "./support/tokens.ts";
 
 /** Of what comes before an upgrade is decided. */
 const HELD_BYTES = 64 * 1024;
+const SWITCHED = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
 const KEY = "dGhlIHNhbXBsZSBub25jZQ==";
 
 function handshake(path: string, host = "alice.fn.test", more = ""): string {
@@ -380,4 +382,62 @@ test("a tunnel ends with its replica, and the next one goes to the new replica",
   using after = rawClient(edge.port, handshake("/ws"));
   await until(() => after.text().includes("hello "), "the next tunnel");
   expect([old.requests.length, next.requests.length]).toEqual([1, 1]);
+});
+
+test("a tunnel whose client has ended ends, whether its function notices or not", async () => {
+  await using fn = await upstream(undefined, (_request, socket) => {
+    // Hears nothing of an end, and says nothing more.
+    socket.write(SWITCHED);
+    socket.resume();
+  });
+  await using feed = await new FeedServer([
+    route("alice/ws", [fn.url], { limits: { maxConcurrency: 1 } }),
+  ]).listen();
+  await using edge = await testEdge(feed.origin);
+  using client = rawClient(edge.port, handshake("/ws"));
+  await until(() => client.text().startsWith("HTTP/1.1 101"), "the tunnel");
+  client.socket.end();
+  await until(async () => (await edge.metric("ofc_edge_tunnels")) === 0, "the tunnel's end", 10_000);
+  using next = rawClient(edge.port, handshake("/ws"));
+  await until(() => next.text().startsWith("HTTP/1.1 101"), "a place given back");
+});
+
+test("the last words of a tunnel arrive after its other side has ended", async () => {
+  await using fn = await upstream(undefined, (_request, socket) => {
+    socket.write(SWITCHED);
+    socket.on("end", () => socket.end("last words")).resume();
+  });
+  await using feed = await new FeedServer([route("alice/ws", [fn.url])]).listen();
+  await using edge = await testEdge(feed.origin);
+  using client = rawClient(edge.port, handshake("/ws"));
+  await until(() => client.text().startsWith("HTTP/1.1 101"), "the tunnel");
+  client.socket.end();
+  await client.closed;
+  expect(client.text().endsWith("last words")).toBe(true);
+});
+
+test.each(["function", "client"])("a tunnel whose %s reads nothing any more ends in time", async (who) => {
+  const piece = Buffer.alloc(64 * 1024);
+  const flood = (socket: Duplex): void => {
+    const go = (): void => {
+      while (!socket.destroyed && socket.write(piece)) {
+        // Until it is full.
+      }
+    };
+    socket.on("drain", go);
+    go();
+  };
+  await using fn = await upstream(undefined, (_request, socket) => {
+    socket.on("error", () => undefined);
+    socket.write(SWITCHED);
+    if (who === "client") flood(socket);
+    else socket.pause();
+  });
+  await using feed = await new FeedServer([route("alice/ws", [fn.url])]).listen();
+  await using edge = await testEdge(feed.origin, { timeouts: { writeIdleMs: 1_500 } });
+  using client = rawClient(edge.port, handshake("/ws"));
+  await until(async () => (await edge.metric("ofc_edge_tunnels")) === 1, "the tunnel");
+  if (who === "client") client.socket.pause();
+  else flood(client.socket);
+  await until(async () => (await edge.metric("ofc_edge_tunnels")) === 0, "the tunnel's end", 10_000);
 });

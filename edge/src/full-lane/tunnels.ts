@@ -1,3 +1,5 @@
+import type { Socket } from "node:net";
+import type { Duplex } from "node:stream";
 import type { Route } from "@openfaas-cloud/shared/route.ts";
 import type { Session } from "../authenticate.ts";
 import type { DeadlineClock, Timed } from "../deadline-clock.ts";
@@ -7,6 +9,8 @@ import type { FullExchange } from "./full-exchange.ts";
 
 const KEEP_ALIVE_PROBE_MS = 60_000;
 const LOOK_EVERY_MS = 1_000;
+/** How long one side may go on when the other has ended: for its last words, since no WebSocket has a half. */
+const HALF_CLOSED_MS = 5_000;
 
 /** By what a tunnel was opened. */
 export interface Pass {
@@ -16,6 +20,8 @@ export interface Pass {
 
 export interface TunnelsOptions {
   readonly clock: DeadlineClock;
+  /** For as long either side may leave unread what the other has sent. */
+  readonly writeIdleMs: number;
   /** Whether the table, the keys and the clock of now would let this pass in. */
   readonly isGood: (pass: Pass) => boolean;
   readonly onRevoked: () => void;
@@ -31,8 +37,7 @@ export class Tunnels implements Timed, Disposable {
   /** Of the deadline clock. */
   rosterIndex = -1;
   readonly #options: TunnelsOptions;
-  readonly #open = new Map<Pass, () => void>();
-  readonly #meters = new Set<() => void>();
+  readonly #open = new Set<Tunnel>();
   #nextLookMs = 0;
 
   constructor(options: TunnelsOptions) {
@@ -46,21 +51,19 @@ export class Tunnels implements Timed, Disposable {
 
   /** Tunnels open now, the control plane's own included. */
   get count(): number {
-    return this.#meters.size;
+    return this.#open.size;
   }
 
   check(nowMs: number): void {
     if (nowMs < this.#nextLookMs) return;
     this.#nextLookMs = nowMs + LOOK_EVERY_MS;
-    for (const read of this.#meters) read();
+    for (const tunnel of this.#open) tunnel.check(nowMs);
     this.endRevoked();
   }
 
   /** Ends those whose pass is not good any more. */
   endRevoked(): void {
-    for (const [pass, end] of this.#open) {
-      if (!this.#options.isGood(pass)) this.#revoke(pass, end);
-    }
+    for (const tunnel of this.#open) this.#endIfRevoked(tunnel);
   }
 
   /**
@@ -69,57 +72,120 @@ export class Tunnels implements Timed, Disposable {
    */
   async open(exchange: FullExchange, upgraded: Upgraded): Promise<void> {
     const client = exchange.request.socket;
-    const { socket: upstream, replica, lines } = upgraded;
     const early = exchange.early?.take();
     exchange.response.detachSocket(client);
     exchange.upgraded = true;
-
-    const ended = Promise.withResolvers<void>();
-    const end = (): void => {
-      client.destroy();
-      upstream.destroy();
-      ended.resolve();
-    };
-    for (const side of [client, upstream]) side.on("error", end).on("close", end);
-    if (client.destroyed || upstream.destroyed) end();
-    const forgetTunnel = replica.addTunnel(end);
-    const { route, session } = exchange;
-    const pass = route === undefined ? undefined : { route, session };
-    if (pass !== undefined) this.#open.set(pass, end);
+    const tunnel = new Tunnel(exchange, upgraded, this.#options);
+    this.#open.add(tunnel);
+    const forgetTunnel = upgraded.replica.addTunnel(() => tunnel.end());
     // The decision may have been taken back while the function thought about its 101.
-    if (pass !== undefined && !this.#options.isGood(pass)) this.#revoke(pass, end);
-
+    this.#endIfRevoked(tunnel);
     client.setTimeout(0);
     client.setKeepAlive(true, KEEP_ALIVE_PROBE_MS);
-    client.write(switchingProtocols(lines), "latin1");
-    const readMeter = this.#meter(exchange, early?.length ?? 0);
-    this.#meters.add(readMeter);
-    if (early !== undefined && early.length > 0) upstream.write(early);
-    upstream.pipe(client);
-    client.pipe(upstream);
-    await ended.promise;
-    this.#meters.delete(readMeter);
-    readMeter();
+    client.write(switchingProtocols(upgraded.lines), "latin1");
+    tunnel.join(early);
+    await tunnel.ended;
+    this.#open.delete(tunnel);
     forgetTunnel();
-    if (pass !== undefined) this.#open.delete(pass);
   }
 
-  #meter({ request: { socket }, usage }: FullExchange, alreadyRead: number): () => void {
-    let received = socket.bytesRead - alreadyRead;
-    let sent = socket.bytesWritten;
-    return () => {
-      // What was still to be written when a socket was destroyed was counted before, and is not any more.
-      const nowSent = Math.max(socket.bytesWritten, sent);
-      this.#options.onBytes(usage, socket.bytesRead - received, nowSent - sent);
-      received = socket.bytesRead;
-      sent = nowSent;
-    };
-  }
-
-  #revoke(pass: Pass, end: () => void): void {
-    this.#open.delete(pass);
+  #endIfRevoked(tunnel: Tunnel): void {
+    const { pass } = tunnel;
+    if (pass === undefined || tunnel.isOver || this.#options.isGood(pass)) return;
     this.#options.onRevoked();
-    end();
+    tunnel.end();
+  }
+}
+
+/** Two connections that carry each other's bytes. */
+class Tunnel {
+  readonly pass: Pass | undefined;
+  readonly #client: Socket;
+  readonly #upstream: Duplex;
+  readonly #usage: FunctionRecord | undefined;
+  readonly #options: TunnelsOptions;
+  readonly #ended = Promise.withResolvers<void>();
+  /** Since when one of them has said all that it had to say. */
+  #halfClosedMs: number | undefined;
+  /** Of the client's connection, as far as it was told. */
+  #received = 0;
+  #sent = 0;
+  readonly #unread: readonly Unread[];
+  isOver = false;
+
+  constructor(exchange: FullExchange, upgraded: Upgraded, options: TunnelsOptions) {
+    const { route, session, usage } = exchange;
+    this.pass = route === undefined ? undefined : { route, session };
+    this.#client = exchange.request.socket;
+    this.#upstream = upgraded.socket;
+    this.#usage = usage;
+    this.#options = options;
+    this.#unread = [new Unread(this.#client), new Unread(this.#upstream)];
+    const halfClosed = (): void => {
+      this.#halfClosedMs ??= performance.now();
+    };
+    for (const side of [this.#client, this.#upstream]) {
+      side.on("error", () => this.end());
+      side.on("close", () => this.end());
+      side.on("end", halfClosed);
+    }
+    if (this.#client.destroyed || this.#upstream.destroyed) this.end();
+  }
+
+  get ended(): Promise<void> {
+    return this.#ended.promise;
+  }
+
+  /** @param early what the client has sent already */
+  join(early: Buffer | undefined): void {
+    this.#received = this.#client.bytesRead - (early?.length ?? 0);
+    this.#sent = this.#client.bytesWritten;
+    if (early !== undefined && early.length > 0) this.#upstream.write(early);
+    this.#upstream.pipe(this.#client);
+    this.#client.pipe(this.#upstream);
+  }
+
+  check(nowMs: number): void {
+    this.#tellBytes();
+    if (this.#halfClosedMs !== undefined && nowMs - this.#halfClosedMs > HALF_CLOSED_MS) this.end();
+    else if (this.#unread.some((side) => side.forMs(nowMs) > this.#options.writeIdleMs)) this.end();
+  }
+
+  end(): void {
+    if (this.isOver) return;
+    this.isOver = true;
+    this.#client.destroy();
+    this.#upstream.destroy();
+    this.#tellBytes();
+    this.#ended.resolve();
+  }
+
+  #tellBytes(): void {
+    const { bytesRead, bytesWritten } = this.#client;
+    // What was still to be written when a socket was destroyed was counted before, and is not any more.
+    const sent = Math.max(bytesWritten, this.#sent);
+    this.#options.onBytes(this.#usage, bytesRead - this.#received, sent - this.#sent);
+    this.#received = bytesRead;
+    this.#sent = sent;
+  }
+}
+
+/** How long one side has taken nothing of what waits for it. */
+class Unread {
+  readonly #side: Duplex;
+  #waiting = 0;
+  #sinceMs = 0;
+
+  constructor(side: Duplex) {
+    this.#side = side;
+  }
+
+  forMs(nowMs: number): number {
+    const waiting = this.#side.writableLength;
+    // Full, nothing is written to it: as long as none of that goes, it stays the same.
+    if (waiting === 0 || waiting !== this.#waiting) this.#sinceMs = nowMs;
+    this.#waiting = waiting;
+    return nowMs - this.#sinceMs;
   }
 }
 
