@@ -174,22 +174,32 @@ function decodeName(segment: string): string | undefined {
 export function isInternalPath(path: string): boolean {
   let plain = path.split("?", 1)[0] ?? "";
   for (let round = 0; round < 4; round++) {
+    if (beginsInternally(plain)) return true;
     const decoded = plain.replaceAll(/%([0-9a-f]{2})/gi, (_, hex: string) =>
       String.fromCharCode(Number.parseInt(hex, 16)),
     );
-    if (decoded === plain) break;
+    if (decoded === plain) return false;
     plain = decoded;
   }
-  const segments = plain
+  return beginsInternally(plain);
+}
+
+/** As it stands, and with its dot segments resolved. */
+function beginsInternally(path: string): boolean {
+  const segments = path
     .replaceAll("\\", "/")
     .split("/")
     .map((segment) => segment.replace(/;.*$/, "").trim().toLowerCase());
   const resolved: string[] = [];
+  let first: string | undefined;
   for (const segment of segments) {
     if (segment === "..") resolved.pop();
-    else if (segment !== "" && segment !== ".") resolved.push(segment);
+    else if (segment !== "" && segment !== ".") {
+      resolved.push(segment);
+      first ??= segment;
+    }
   }
-  return (resolved[0] ?? "").startsWith("internal");
+  return [first, resolved[0]].some((segment) => segment?.startsWith("internal") === true);
 }
 
 function refuse(code: RefusalCode, message: string): Target {

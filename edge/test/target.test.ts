@@ -188,6 +188,8 @@ describe("the control plane's internal paths", () => {
     "/;x/internal",
     "/internal;x/usage",
     "/internals",
+    "/internal/%252e%252e",
+    "/internal/%2e%2e/dashboard",
   ])("%s is one", (path) => {
     expect(isInternalPath(path)).toBe(true);
   });
