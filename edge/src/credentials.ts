@@ -52,37 +52,46 @@ function pairOf(encoded: string): [string, string] {
 }
 
 /**
- * Whether an `Authorization` value is the platform's own: a session token or an access token, whatever the scheme, and as
- * user or password. Looks at what it claims to be and verifies nothing: one that has expired must not reach a function
- * either.
+ * Whether an `Authorization` value has the platform's own in it: a session token or an access token, whatever the scheme, plain
+ * or in base64, and whatever stands around it. Looks at what it claims to be and verifies nothing: one that has expired must
+ * not reach a function either.
  */
 export function isPlatformCredential(authorization: string): boolean {
-  const words = authorization.split(/[\s,;="]+/).filter((word) => word !== "");
-  if (words.length > MAX_WORDS) return true;
-  const scheme = words[0]?.toLowerCase();
-  switch (scheme) {
-    case "bearer":
-      return words.some(isPlatformToken);
-    case "basic":
-      // Spaces in it are nothing to the one decoder, and its end to the other.
-      return [words.slice(1).join(""), ...words].flatMap(pairOf).some(isPlatformToken);
-    default:
-      // Whatever separates its parts is its own affair.
-      return ACCESS_TOKEN_WITHIN.test(authorization) || authorization.split(/[^\w.-]+/).some(isSessionToken);
-  }
+  if (authorization.split(/[\s,;="]+/).length > MAX_WORDS) return true;
+  if (hasToken(authorization) || runsOf(authorization).some(hidesToken)) return true;
+  const value = authorization.slice(authorization.search(/\s/) + 1).trim();
+  if (!/\s/.test(value)) return false;
+  // Spaces in base64 are nothing to the one decoder, and its end to the other.
+  const unbroken = value.replaceAll(/\s+/g, "");
+  return hasToken(unbroken) || runsOf(unbroken).some(hidesToken);
 }
 
-const ACCESS_TOKEN_WITHIN = new RegExp(ACCESS_TOKEN.source.slice(1, -1));
+/** Short enough to find what is left of one that was cut. */
+const ACCESS_TOKEN_WITHIN = new RegExp(`${ACCESS_TOKEN_PREFIX}[\\w-]{8}`);
+/** What a JSON object begins with in base64, and so each part of a session token but its signature. */
+const OBJECT_IN_BASE64 = "eyJ";
 
-function isPlatformToken(text: string): boolean {
-  return text.startsWith(ACCESS_TOKEN_PREFIX) || isSessionToken(text);
+function hidesToken(base64: string): boolean {
+  const text = Buffer.from(base64, "base64").toString("latin1");
+  // UTF-16 is ASCII with a zero beside each character.
+  return hasToken(text.includes("\0") ? text.replaceAll("\0", "") : text);
 }
 
-function isSessionToken(token: string): boolean {
-  const parts = token.split(".");
-  if (parts.length !== 3) return false;
-  const text = Buffer.from(parts[1] ?? "", "base64url").toString("utf8");
-  // What we signed spells it plainly. Hundreds of words that are no JSON would cost as many exceptions.
+function hasToken(text: string): boolean {
+  if (text.includes(ACCESS_TOKEN_PREFIX) && ACCESS_TOKEN_WITHIN.test(text)) return true;
+  return text.includes(OBJECT_IN_BASE64) && runsOf(text).some(isSessionPayload);
+}
+
+/** What may be base64 of more than a few bytes, of either alphabet. */
+function runsOf(text: string): readonly string[] {
+  return text.match(/[\w+/-]{16,}/g) ?? NONE;
+}
+
+/** The middle of a session token, the one part of it that tells whose it is. */
+function isSessionPayload(base64: string): boolean {
+  if (!base64.startsWith(OBJECT_IN_BASE64)) return false;
+  const text = Buffer.from(base64, "base64").toString("utf8");
+  // What we signed spells it plainly. Hundreds of runs that are no JSON would cost as many exceptions.
   if (!text.includes(SESSION_ISSUER)) return false;
   try {
     const payload: unknown = JSON.parse(text);

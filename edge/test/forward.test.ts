@@ -125,6 +125,18 @@ test("a function that breaks off in the middle breaks the answer off, so that no
   expect(await edge.metric('ofc_edge_refused_total{reason="upstream-broken"}')).toBe(1);
 });
 
+test("an answer that breaks off is no whole one to HTTP/1.0 either", async () => {
+  await using fn = await upstream((_request, response) => {
+    response.write("half", () => setTimeout(() => response.destroy(), 50));
+  });
+  await using feed = await new FeedServer([route("alice/f", [fn.url])]).listen();
+  await using edge = await testEdge(feed.origin);
+  using client = rawClient(edge.port, "GET /f HTTP/1.0\r\nHost: alice.fn.test\r\n\r\n");
+  const failed = new Promise<NodeJS.ErrnoException>((resolve) => client.socket.once("error", resolve));
+  await client.closed;
+  expect((await failed).code).toBe("ECONNRESET");
+});
+
 test("an answer that is to end with its connection is no whole one where the connection is reset", async () => {
   await using fn = await rawUpstream((socket) =>
     socket.once("data", () =>

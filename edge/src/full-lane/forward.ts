@@ -1,4 +1,5 @@
 import type { Duplex } from "node:stream";
+import { TLSSocket } from "node:tls";
 import type { Dispatcher } from "undici";
 import type { Forwarding } from "../forwarding.ts";
 import { identityLines, reasonPhrase, requestHeaders, responseHeaders, trailers } from "../headers.ts";
@@ -80,6 +81,11 @@ export class FullTransfer extends Transfer {
   protected cut(): void {
     const { response } = this.#exchange;
     const { socket } = response;
+    // To HTTP/1.0 the end of the connection is the end of the answer: only a reset tells that it was cut.
+    if (this.#exchange.httpVersion === "1.0" && socket !== null && !(socket instanceof TLSSocket)) {
+      socket.resetAndDestroy();
+      return;
+    }
     // A head that still waited for its first bytes goes out before: half an answer says more than none.
     const waits = !this.#bodyBytesSeen && socket?.writableLength === 0;
     if (!waits) response.destroy();
