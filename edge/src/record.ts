@@ -1,7 +1,7 @@
 import type { AccessLog } from "./access-log.ts";
-import type { Exchange } from "./exchange.ts";
+import type { Downstream, Exchange } from "./exchange.ts";
 import type { Records } from "./function-records.ts";
-import type { Metrics } from "./metrics.ts";
+import type { Lane, Metrics } from "./metrics.ts";
 
 export interface Recorder {
   readonly records: Records;
@@ -34,6 +34,38 @@ export function record(exchange: Exchange, recorder: Recorder): void {
     upstream: exchange.upstream,
     reason,
     traceparent: exchange.head?.traceparent,
+  });
+}
+
+/** What was refused before it was a request: only who sent it is known. */
+export interface Broken {
+  readonly requestId: string;
+  readonly client: Downstream;
+  readonly lane: Lane;
+  readonly status: number;
+}
+
+/** Writes down what never became a request. */
+export function recordBroken({ requestId, client, lane, status }: Broken, recorder: Recorder): void {
+  const reason = "request-invalid";
+  recorder.metrics.refused[reason] += 1;
+  if (!recorder.accessLog.wants(status, reason)) return;
+  recorder.accessLog.write({
+    requestId,
+    address: client.address,
+    scheme: client.scheme,
+    lane,
+    method: "",
+    host: undefined,
+    rawTarget: "",
+    status,
+    bytesReceived: 0,
+    bytesSent: 0,
+    durationMs: 0,
+    route: undefined,
+    upstream: undefined,
+    reason,
+    traceparent: undefined,
   });
 }
 

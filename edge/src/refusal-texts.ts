@@ -92,13 +92,6 @@ export const CLIENT_STALLED: Refusal = {
   close: true,
 };
 
-export const HEAD_LATE: Refusal = {
-  status: 408,
-  code: "request-invalid",
-  message: "The request's head did not arrive in time.",
-  close: true,
-};
-
 export function rateExceeded(waitMs: number): Refusal {
   return {
     status: 429,

@@ -1,4 +1,4 @@
-import { ServerResponse } from "node:http";
+import { ServerResponse, STATUS_CODES } from "node:http";
 import type { Socket } from "node:net";
 import type { Exchange } from "./exchange.ts";
 import type { Link, Refusal } from "./refusal.ts";
@@ -44,69 +44,69 @@ function errorLines(refusal: Refusal, requestId: string, page: boolean): string[
 }
 
 /** As node:http tells it; `rawPacket` is what came last. */
-interface BrokenClientError extends NodeJS.ErrnoException {
+interface BrokenClientError extends Pick<NodeJS.ErrnoException, "code"> {
   readonly rawPacket?: Buffer;
 }
 
 /**
- * For what never became a request: the parser gave up, or the client did not finish its head in time. Tells whether there
- * was anybody to answer.
+ * For what never became a request: the parser gave up, or the client did not finish its head in time. Tells the status, where
+ * there was anybody to answer.
  */
-export function respondToBrokenClient(socket: Socket, error: BrokenClientError): boolean {
+export function respondToBrokenClient(socket: Socket, error: BrokenClientError): number | undefined {
   const answer = currentAnswer(socket);
   if (answer?.headersSent === true) {
     breakOff(answer, socket, error);
-    return false;
+    return undefined;
   }
   if (!socket.writable || error.code === "ECONNRESET") {
     socket.destroy();
-    return false;
+    return undefined;
   }
   const { status, message } = brokenClientStatus(error);
   // What broke may be the body of a HEAD, whose answer has none.
   const isHead = answer?.req.method === "HEAD";
   const body = isHead ? "" : JSON.stringify({ error: { code: "request-invalid", message } });
   socket.write(
-    `HTTP/1.1 ${status}\r\nContent-Type: application/json; charset=utf-8\r\nContent-Length: ${Buffer.byteLength(body)}\r\n` +
+    `HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\nContent-Type: application/json; charset=utf-8\r\nContent-Length: ${Buffer.byteLength(body)}\r\n` +
       `Date: ${new Date().toUTCString()}\r\nConnection: close\r\n\r\n${body}`,
   );
   socket.destroySoon();
   const unread = setTimeout(() => socket.destroy(), UNREAD_MS).unref();
   socket.once("close", () => clearTimeout(unread));
-  return true;
+  return status;
 }
 
 /** To the request that is being served on a connection; where it has begun already, another would be read as part of it. */
-function currentAnswer(socket: Socket): ServerResponse | undefined {
+export function currentAnswer(socket: Socket): ServerResponse | undefined {
   const current = (socket as { _httpMessage?: unknown })._httpMessage;
   return current instanceof ServerResponse ? current : undefined;
 }
 
 /** The request under an answer broke off. An answer that is whole and waited for the rest of it ends; any other is cut. */
-function breakOff(answer: ServerResponse, socket: Socket, error: Error): void {
+function breakOff(answer: ServerResponse, socket: Socket, error: BrokenClientError): void {
   if (answer.req.listenerCount("error") > 0) answer.req.emit("error", error);
   if (!answer.writableEnded) socket.destroy();
 }
 
-function brokenClientStatus(error: BrokenClientError): { status: string; message: string } {
+function brokenClientStatus(error: BrokenClientError): { status: number; message: string } {
   switch (error.code) {
     case "HPE_HEADER_OVERFLOW":
       if (isStillInTarget(error.rawPacket)) {
-        return { status: "414 URI Too Long", message: "The request target is longer than 8 KiB." };
+        return { status: 414, message: "The request target is longer than 8 KiB." };
       }
       return {
-        status: "431 Request Header Fields Too Large",
+        status: 431,
         message: "The request's head is larger than 16 KiB.",
       };
     case "ERR_HTTP_REQUEST_TIMEOUT":
-      return { status: "408 Request Timeout", message: "The request's head did not arrive in time." };
+      return { status: 408, message: "The request's head did not arrive in time." };
     case "HPE_INVALID_VERSION":
       return {
-        status: "505 HTTP Version Not Supported",
+        status: 505,
         message: "Only HTTP/1.1 and HTTP/1.0 are served here.",
       };
     default:
-      return { status: "400 Bad Request", message: "The request is not valid HTTP/1.1." };
+      return { status: 400, message: "The request is not valid HTTP/1.1." };
   }
 }
 

@@ -219,7 +219,10 @@ test.each(["some", "-1", "1.5", "1/50", ""])("EDGE_ACCESS_LOG=%j is refused or l
 /** An edge whose access log is a file, and what is in it. */
 async function loggedEdge(
   controlPlane: string,
-  options: { accessLogEvery?: number; plainLane?: boolean } = {},
+  options: Pick<
+    NonNullable<Parameters<typeof testEdge>[1]>,
+    "accessLogEvery" | "plainLane" | "timeouts"
+  > = {},
 ) {
   const directory = await tempDirectory();
   const path = join(directory.path, "log");
@@ -301,6 +304,33 @@ test("with one in a million an edge writes down what went wrong", async () => {
     [503, undefined],
     [404, "unknown-host"],
   ]);
+});
+
+test.each<[string, string, Line]>([
+  ["a head that is none", "GET / HTTP/1.1\r\nX: a\0\r\n\r\n", { status: 400, method: "", path: "" }],
+  ["a head that is too large", `GET /f HTTP/1.1\r\nX: ${"v".repeat(20_000)}\r\n\r\n`, { status: 431 }],
+  ["a head in lines of its own kind", "GET /f HTTP/1.1\r\nHost: alice.fn.test\n\n", { status: 400 }],
+  [
+    "a body that is none",
+    "POST /f HTTP/1.1\r\nHost: alice.fn.test\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\nzz\r\n",
+    { status: 400, method: "POST", path: "/f" },
+  ],
+])("%s is written down with what it was answered, and the client's address", async (_what, sent, line) => {
+  await using fn = await upstream((request) => void request.resume());
+  await using feed = await new FeedServer([route("alice/f", [fn.url])]).listen();
+  await using logged = await loggedEdge(feed.origin);
+  expect(await exchangeRaw(logged.edge.port, sent)).toMatch(`HTTP/1.1 ${line["status"]} `);
+  await until(() => logged.lines().length === 1, "its line");
+  expect(logged.lines()[0]).toMatchObject({ ...line, reason: "request-invalid", client: "127.0.0.1" });
+  expect(await logged.edge.metric('ofc_edge_refused_total{reason="request-invalid"}')).toBe(1);
+});
+
+test("a head that is late is written down too", async () => {
+  await using feed = await new FeedServer([]).listen();
+  await using logged = await loggedEdge(feed.origin, { timeouts: { headersMs: 300 } });
+  expect(await exchangeRaw(logged.edge.port, "GET /f HTTP/1.1\r\nHost: alice")).toMatch("HTTP/1.1 408 ");
+  await until(() => logged.lines().length === 1, "its line");
+  expect(logged.lines()[0]).toMatchObject({ status: 408, reason: "request-invalid", client: "127.0.0.1" });
 });
 
 test.each(["plain", "full"])(

@@ -181,6 +181,12 @@ test.each<[string, string, Record<string, string>, number]>([
   ],
   ["what a person typed", "GET", { "sec-fetch-site": "none", "sec-fetch-mode": "navigate" }, 200],
   ["a link on another site", "GET", { "sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate" }, 200],
+  [
+    "a frame on another site",
+    "GET",
+    { "sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate", "sec-fetch-dest": "iframe" },
+    403,
+  ],
   ["a form on another site", "POST", { "sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate" }, 403],
   ["a form on a sibling", "POST", { "sec-fetch-site": "same-site", "sec-fetch-mode": "navigate" }, 403],
   ["an image on a sibling", "GET", { "sec-fetch-site": "same-site", "sec-fetch-mode": "no-cors" }, 403],

@@ -1,3 +1,4 @@
+import { execFileSync } from "node:child_process";
 import { copyFile, mkdir, rename, rm, symlink, unlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { pino } from "pino";
@@ -238,6 +239,13 @@ part("openssl")("certificates", () => {
         () => writeFile(at("a.crt"), `${old.chain}${old.chain.slice(0, 200)}`),
       ],
       ["The certificate cannot be read: ENOENT", () => unlink(at("a.crt"))],
+      [
+        "The certificate cannot be read: not a file",
+        async () => {
+          await unlink(at("a.crt"));
+          execFileSync("mkfifo", [at("a.crt")]);
+        },
+      ],
       ["The key cannot be read", () => writeFile(at("a.key"), "nonsense")],
       ["The key is not the certificate's", () => install(directory.path, "a", { ...old, key: renewed.key })],
     ];

@@ -164,6 +164,7 @@ test.each<[string, string]>([
   ],
   ["status 999", "HTTP/1.1 999 Odd\r\nContent-Length: 0\r\n\r\n"],
   ["not HTTP", "hello there\r\n\r\n"],
+  ["lines that end in LF alone", "HTTP/1.1 200 OK\nContent-Length: 2\n\nok"],
   ["20 KiB of headers", `HTTP/1.1 200 OK\r\na: ${"b".repeat(20 * 1024)}\r\n\r\n`],
   ["a closed connection", ""],
 ])("a function that answers %s is answered for with 502, without its address", async (_what, bytes) => {

@@ -35,6 +35,7 @@ export class FullExchange extends Exchange {
   readonly #parts: FullExchangeParts;
   /** The answer was a 101, and the connection is a tunnel now. */
   upgraded = false;
+  #brokenOffWith: number | undefined;
 
   constructor(arrival: Arrival, client: Client, requestId: string, parts: FullExchangeParts) {
     const { request, response, early, expectsContinue } = arrival;
@@ -53,11 +54,18 @@ export class FullExchange extends Exchange {
 
   get status(): number {
     if (this.upgraded) return 101;
+    if (this.#brokenOffWith !== undefined) return this.#brokenOffWith;
     return this.response.headersSent ? this.response.statusCode : 499;
   }
 
   get answered(): boolean {
     return this.upgraded || this.response.writableFinished;
+  }
+
+  /** Its body was no HTTP, and it was answered with this status for that. */
+  brokenOff(status: number): void {
+    this.#brokenOffWith = status;
+    this.reason = "request-invalid";
   }
 
   respond({ status, lines, body, close }: OwnAnswer): void {

@@ -3,8 +3,8 @@ import type { Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import type { Clients } from "../clients.ts";
 import { handleRequest, type RequestParts } from "../handle-request.ts";
-import { record } from "../record.ts";
-import { respondToBrokenClient } from "../respond-error.ts";
+import { record, recordBroken } from "../record.ts";
+import { currentAnswer, respondToBrokenClient } from "../respond-error.ts";
 import type { TransferParts } from "../transfer.ts";
 import { closeInStages } from "./close-in-stages.ts";
 import { EarlyBytes } from "./early-bytes.ts";
@@ -41,6 +41,7 @@ export class FullLane {
   readonly #parts: FullLaneParts;
   readonly #exchangeParts: FullExchangeParts;
   readonly #serveConnection: (socket: Socket) => void;
+  readonly #exchanges = new WeakMap<ServerResponse, FullExchange>();
 
   constructor(parts: FullLaneParts) {
     this.#parts = parts;
@@ -76,6 +77,7 @@ export class FullLane {
     const client = clients.clientOf(request.socket);
     const exchange = new FullExchange(arrival, client, clients.newRequestId(), this.#exchangeParts);
     clients.begun(exchange);
+    this.#exchanges.set(response, exchange);
     if (clients.draining) response.shouldKeepAlive = false;
     // Both can fail after we are done with them; who cares is told by 'close'.
     response.on("error", ignore);
@@ -85,6 +87,22 @@ export class FullLane {
     });
     handleRequest(exchange, this.#parts);
     return response;
+  }
+
+  #refuseBroken(socket: Socket, error: NodeJS.ErrnoException): void {
+    const { clients } = this.#parts;
+    const answer = currentAnswer(socket);
+    const status = respondToBrokenClient(socket, error);
+    if (status === undefined) return;
+    const exchange = answer && this.#exchanges.get(answer);
+    // Whose connection ends within its body has left, whatever we would have to say to it.
+    const hasLeft = error.code === "HPE_INVALID_EOF_STATE";
+    if (exchange !== undefined) {
+      if (!hasLeft) exchange.brokenOff(status);
+    } else {
+      const client = clients.clientOf(socket);
+      recordBroken({ requestId: clients.newRequestId(), client, lane: "full", status }, this.#parts);
+    }
   }
 
   #createServer(): Server {
@@ -122,8 +140,7 @@ export class FullLane {
     server.on("clientError", (error, socket) => {
       turns.refuse(socket, () => {
         // Whatever `accept` is given is one.
-        if (respondToBrokenClient(socket as Socket, error))
-          this.#parts.metrics.refused["request-invalid"] += 1;
+        this.#refuseBroken(socket as Socket, error);
       });
     });
     return server;

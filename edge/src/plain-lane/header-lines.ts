@@ -23,6 +23,17 @@ export function fieldLines(text: string, from: number): string[] {
   return lines;
 }
 
+const CR = 0x0d;
+const LF = 0x0a;
+
+/** Whether a line ends in a way that is not that of HTTP/1.1 (RFC 9112 §2.2): the head's end would be waited for in vain. */
+export function hasBareLineFeed(bytes: Buffer): boolean {
+  for (let at = bytes.indexOf(LF); at !== -1; at = bytes.indexOf(LF, at + 1)) {
+    if (bytes[at - 1] !== CR) return true;
+  }
+  return false;
+}
+
 /** Without the spaces and tabs around it (RFC 9112 §5.1), and with whatever else may look blank to Unicode. */
 export function trimBlanks(text: string, from = 0, to = text.length): string {
   let start = from;

@@ -4,10 +4,9 @@ import type { Client, Downstream } from "../exchange.ts";
 import { handleRequest, type RequestParts } from "../handle-request.ts";
 import { originLines } from "../headers.ts";
 import type { HandOverReason } from "../metrics.ts";
-import { record } from "../record.ts";
-import { HEAD_LATE } from "../refusal-texts.ts";
-import { LINGER_MS } from "../respond-error.ts";
-import { MAX_RECENT_CHARACTERS } from "./header-lines.ts";
+import { record, recordBroken } from "../record.ts";
+import { LINGER_MS, respondToBrokenClient } from "../respond-error.ts";
+import { hasBareLineFeed, MAX_RECENT_CHARACTERS } from "./header-lines.ts";
 import { PlainExchange } from "./plain-exchange.ts";
 import type { PlainTransferParts } from "./plain-transfer.ts";
 import { type PlainRequest, parseRequestHead } from "./request-head.ts";
@@ -202,6 +201,10 @@ export class PlainConnection {
   #begin(bytes: Buffer): void {
     const end = bytes.indexOf(HEAD_END);
     if (end === -1 && bytes.length <= MAX_HEAD_BYTES) {
+      if (hasBareLineFeed(bytes)) {
+        this.#handOver(bytes, "form");
+        return;
+      }
       if (this.#state !== "head") this.#enter("head");
       this.#held = bytes;
       return;
@@ -306,14 +309,18 @@ export class PlainConnection {
   }
 
   #refuseLateHead(): void {
-    this.#parts.metrics.refused[HEAD_LATE.code] += 1;
-    const body = `${JSON.stringify({ error: { code: HEAD_LATE.code, message: HEAD_LATE.message } })}\n`;
-    this.writeText(
-      `HTTP/1.1 408 Request Timeout\r\nContent-Type: application/json; charset=utf-8\r\n` +
-        `Content-Length: ${Buffer.byteLength(body)}\r\nDate: ${this.#parts.date.now()}\r\nConnection: close\r\n\r\n${body}`,
-    );
-    // All that it sent was read, so that this resets nothing; a client that drips on has had its time.
-    this.#socket.destroySoon();
+    const { clients } = this.#parts;
+    // All that it sent was read, so that closing resets nothing; a client that drips on has had its time.
+    this.#enter("lingering");
+    const status = respondToBrokenClient(this.#socket, { code: "ERR_HTTP_REQUEST_TIMEOUT" });
+    if (status === undefined) return;
+    const broken = {
+      requestId: clients.newRequestId(),
+      client: this.#client,
+      lane: "plain",
+      status,
+    } as const;
+    recordBroken(broken, this.#parts);
   }
 
   readonly #onDrain = (): void => {

@@ -4,7 +4,7 @@ import { type Progress, Transfer, type TransferParts } from "../transfer.ts";
 import type { Replica } from "../upstreams.ts";
 import { type AnswerHead, parseAnswerHead } from "./answer-head.ts";
 import { ChunkedDecoder } from "./chunked-decoder.ts";
-import { MAX_RECENT_CHARACTERS } from "./header-lines.ts";
+import { hasBareLineFeed, MAX_RECENT_CHARACTERS } from "./header-lines.ts";
 import type { HttpDate } from "./http-date.ts";
 import type { PlainConnection } from "./plain-connection.ts";
 import type { PlainExchange } from "./plain-exchange.ts";
@@ -125,12 +125,13 @@ export class PlainTransfer extends Transfer implements Holder {
     while (this.#framing === undefined && !this.settled) {
       const end = all.indexOf(HEAD_END, from);
       const size = (end === -1 ? all.length : end) - from;
-      if (size > MAX_HEAD_BYTES) {
+      const rest = all.subarray(from);
+      if (size > MAX_HEAD_BYTES || (end === -1 && hasBareLineFeed(rest))) {
         this.broken();
         return;
       }
       if (end === -1) {
-        this.#held = Buffer.from(all.subarray(from));
+        this.#held = Buffer.from(rest);
         return;
       }
       const head = this.#readHead(all.toString("latin1", from, end + HEAD_END.length));

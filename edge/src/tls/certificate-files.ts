@@ -120,6 +120,8 @@ async function stampOf(path: string): Promise<string> {
 async function readText(what: string, path: string): Promise<string> {
   try {
     const found = await stat(path);
+    // One that is a pipe would be read for ever.
+    if (!found.isFile()) throw new Error("not a file");
     if (found.size > MAX_FILE_BYTES) throw new Error(`larger than ${MAX_FILE_BYTES / 1024} KiB`);
     return await readFile(path, "utf8");
   } catch (error) {
