@@ -1,8 +1,8 @@
 import type { Rate } from "@openfaas-cloud/shared/route.ts";
-import type { RequestHead } from "./headers.ts";
 import type { RateGate } from "./rate-gate.ts";
 import type { Refusal } from "./refusal.ts";
 import { bodyTooLarge, rateExceeded } from "./refusal-texts.ts";
+import type { RequestHead } from "./request-fields.ts";
 
 /** What whoever answers has to do. */
 export interface Load {

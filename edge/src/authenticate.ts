@@ -7,11 +7,11 @@ import type { AccessTokens } from "./access-tokens.ts";
 import { type Presented, presentedToken } from "./credentials.ts";
 import { isCrossSite } from "./cross-site.ts";
 import type { RequestLines } from "./exchange.ts";
-import type { RequestHead } from "./headers.ts";
 import type { Logger } from "./logger.ts";
 import type { TokenCounts } from "./metrics.ts";
 import type { Refusal } from "./refusal.ts";
 import { FROM_ANOTHER_SITE, NO_MEMBER, NOT_CHECKED, signedOut, TOKEN_MISSING } from "./refusal-texts.ts";
+import type { RequestHead } from "./request-fields.ts";
 import { SessionVerifier, type SigningKey, type VerifiedSession } from "./session-verifier.ts";
 
 const GOOD_FOR_MS = 60_000;

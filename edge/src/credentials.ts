@@ -1,6 +1,6 @@
 import { ACCESS_TOKEN, ACCESS_TOKEN_PREFIX } from "@openfaas-cloud/shared/access-token.ts";
-import { SESSION_COOKIE, SESSION_ISSUER } from "@openfaas-cloud/shared/session.ts";
-import { cookieValues, type RequestHead } from "./headers.ts";
+import { PLATFORM_COOKIE_PREFIX, SESSION_COOKIE, SESSION_ISSUER } from "@openfaas-cloud/shared/session.ts";
+import type { RequestHead } from "./request-fields.ts";
 
 const MAX_TOKEN_CHARACTERS = 8 * 1024;
 /** No scheme needs as many; to look for one of ours among thousands costs more than the request they come with. */
@@ -101,4 +101,34 @@ function isSessionPayload(base64: string): boolean {
   } catch {
     return false;
   }
+}
+
+/** `undefined` where nothing is left. Names are compared without case, as browsers compare cookie name prefixes. */
+export function withoutPlatformCookies(value: string): string | undefined {
+  if (!value.toLowerCase().includes(PLATFORM_COOKIE_LOWER)) return value;
+  const kept = value.split(";").filter((pair) => !isPlatformCookie(pair));
+  const rest = kept.join(";").trim();
+  return rest === "" ? undefined : rest;
+}
+
+const PLATFORM_COOKIE_LOWER = PLATFORM_COOKIE_PREFIX.toLowerCase();
+
+/** At the start of a pair, or after what some parser takes for the end of one; nameless ones are read back as names. */
+const PLATFORM_COOKIE = new RegExp(`(^\\s*=?|[\\s,"'])${PLATFORM_COOKIE_LOWER}`, "i");
+
+export function isPlatformCookie(pair: string): boolean {
+  return PLATFORM_COOKIE.test(pair);
+}
+
+/** The values a cookie was sent with; more than one means that somebody tossed one in. */
+function cookieValues(cookies: readonly string[], name: string): string[] {
+  const values: string[] = [];
+  for (const line of cookies) {
+    if (!line.includes(name)) continue;
+    for (const pair of line.split(";")) {
+      const at = pair.indexOf("=");
+      if (at !== -1 && pair.slice(0, at).trim() === name) values.push(pair.slice(at + 1).trim());
+    }
+  }
+  return values;
 }

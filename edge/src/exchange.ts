@@ -1,11 +1,12 @@
 import type { Route } from "@openfaas-cloud/shared/route.ts";
 import type { Permit } from "./admit.ts";
 import type { Session } from "./authenticate.ts";
+import type { RawHeaders } from "./field-kinds.ts";
 import type { Forwarding, Outcome } from "./forwarding.ts";
 import type { FunctionRecord } from "./function-records.ts";
-import type { RawHeaders, RequestHead } from "./headers.ts";
 import type { Lane } from "./metrics.ts";
 import type { Reason } from "./refusal.ts";
+import type { RequestHead } from "./request-fields.ts";
 import { respondError } from "./respond-error.ts";
 import type { Target } from "./target.ts";
 

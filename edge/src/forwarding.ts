@@ -1,8 +1,8 @@
 import type { Route } from "@openfaas-cloud/shared/route.ts";
 import type { Domains } from "./config.ts";
-import type { CredentialsRule } from "./headers.ts";
 import type { Failures, Refusal } from "./refusal.ts";
 import { FUNCTION_FAILURES, SYSTEM_FAILURES } from "./refusal-texts.ts";
+import type { CredentialsRule } from "./request-fields.ts";
 import type { RouteTable } from "./route-table.ts";
 import type { Replica, Upstreams } from "./upstreams.ts";
 

@@ -2,7 +2,7 @@ import type { AccessTokenAnswer } from "@openfaas-cloud/shared/access-token.ts";
 import { expect, test } from "vitest";
 import type { AccessTokenFinding, AccessTokens, Asker } from "../src/access-tokens.ts";
 import { type Access, Authenticator } from "../src/authenticate.ts";
-import { readHead } from "../src/headers.ts";
+import { readHead } from "../src/request-fields.ts";
 import { route } from "./support/feed-server.ts";
 import { quiet } from "./support/servers.ts";
 import { signer } from "./support/tokens.ts";

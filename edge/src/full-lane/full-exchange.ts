@@ -1,11 +1,11 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { type Client, Exchange, type OwnAnswer } from "../exchange.ts";
+import type { RawHeaders } from "../field-kinds.ts";
 import type { Forwarding } from "../forwarding.ts";
-import type { RawHeaders } from "../headers.ts";
 import { LINGER_MS } from "../respond-error.ts";
 import type { TransferParts } from "../transfer.ts";
 import type { EarlyBytes } from "./early-bytes.ts";
-import { FullTransfer, type OnUpgraded, type Upgraded } from "./forward.ts";
+import { FullTransfer, type OnUpgraded, type Upgraded } from "./full-transfer.ts";
 
 export interface FullExchangeParts extends TransferParts {
   /** For as long a client may leave an answer unread. */

@@ -4,8 +4,8 @@ import type { Route } from "@openfaas-cloud/shared/route.ts";
 import type { Session } from "../authenticate.ts";
 import type { DeadlineClock, Timed } from "../deadline-clock.ts";
 import type { FunctionRecord } from "../function-records.ts";
-import type { Upgraded } from "./forward.ts";
 import type { FullExchange } from "./full-exchange.ts";
+import type { Upgraded } from "./full-transfer.ts";
 
 const KEEP_ALIVE_PROBE_MS = 60_000;
 const LOOK_EVERY_MS = 1_000;

@@ -1,5 +1,6 @@
+import { AnswerReader, MAX_ANSWER_LINES, withoutNames } from "../answer-fields.ts";
 import type { Domains } from "../config.ts";
-import { AnswerReader, fieldKind, MAX_ANSWER_LINES, withoutNames } from "../headers.ts";
+import { fieldKind } from "../field-kinds.ts";
 import { fieldLines, TOKEN, trimBlanks } from "./header-lines.ts";
 
 /** The head of an upstream's answer. */

@@ -1,28 +1,10 @@
+import { STATUS_CODES } from "node:http";
 import { type Client, Exchange, type OwnAnswer } from "../exchange.ts";
+import type { RawHeaders } from "../field-kinds.ts";
 import type { Forwarding, Outcome } from "../forwarding.ts";
-import type { RawHeaders } from "../headers.ts";
 import type { PlainConnection } from "./plain-connection.ts";
 import { PlainTransfer, type PlainTransferParts } from "./plain-transfer.ts";
 import type { PlainRequest } from "./request-head.ts";
-
-const REASONS: Readonly<Record<number, string>> = {
-  307: "Temporary Redirect",
-  308: "Permanent Redirect",
-  400: "Bad Request",
-  401: "Unauthorized",
-  403: "Forbidden",
-  404: "Not Found",
-  405: "Method Not Allowed",
-  408: "Request Timeout",
-  413: "Payload Too Large",
-  414: "URI Too Long",
-  429: "Too Many Requests",
-  431: "Request Header Fields Too Large",
-  500: "Internal Server Error",
-  502: "Bad Gateway",
-  503: "Service Unavailable",
-  504: "Gateway Timeout",
-};
 
 /** A request that the plain lane has read. */
 export class PlainExchange extends Exchange {
@@ -72,7 +54,7 @@ export class PlainExchange extends Exchange {
       return;
     }
     if (close || connection.bodyLeft > 0) connection.endAfterAnswer();
-    let text = this.answerLine(status, REASONS[status] ?? "");
+    let text = this.answerLine(status, STATUS_CODES[status] ?? "");
     for (let i = 0; i < lines.length; i += 2) text += `${lines[i]}: ${lines[i + 1]}\r\n`;
     text += `Date: ${this.#parts.date.now()}\r\nContent-Length: ${body.length}\r\n\r\n`;
     if (this.method !== "HEAD") {

@@ -1,5 +1,5 @@
+import { reasonPhrase, trailers } from "../answer-fields.ts";
 import type { Forwarding } from "../forwarding.ts";
-import { reasonPhrase, trailers } from "../headers.ts";
 import { type Progress, Transfer, type TransferParts } from "../transfer.ts";
 import type { Replica } from "../upstreams.ts";
 import { type AnswerHead, parseAnswerHead } from "./answer-head.ts";

@@ -1,12 +1,12 @@
+import { fieldKind } from "../field-kinds.ts";
 import {
   type CredentialsRule,
   credentialLines,
-  fieldKind,
   HeadReader,
   isPassed,
   MAX_HEADER_LINES,
   type RequestHead,
-} from "../headers.ts";
+} from "../request-fields.ts";
 import { fieldLines, TOKEN, trimBlanks } from "./header-lines.ts";
 
 export interface PlainRequestParts {

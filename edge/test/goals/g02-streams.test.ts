@@ -1,7 +1,8 @@
 import { expect, test } from "vitest";
-import { fieldKind, isPassed } from "../../src/headers.ts";
+import { fieldKind } from "../../src/field-kinds.ts";
 import { fieldLines } from "../../src/plain-lane/header-lines.ts";
 import { parseRequestHead } from "../../src/plain-lane/request-head.ts";
+import { isPassed } from "../../src/request-fields.ts";
 import { FeedServer, route } from "../support/feed-server.ts";
 import { addressOf, converse, forEachOf } from "./support/conversation.ts";
 import { AS_SUPERVISED, startEdgeProcess } from "./support/edge-process.ts";

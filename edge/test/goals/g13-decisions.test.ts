@@ -3,7 +3,7 @@ import type { Route } from "@openfaas-cloud/shared/route.ts";
 import { expect, test } from "vitest";
 import type { AccessTokenFinding, AccessTokens } from "../../src/access-tokens.ts";
 import { Authenticator } from "../../src/authenticate.ts";
-import { readHead } from "../../src/headers.ts";
+import { readHead } from "../../src/request-fields.ts";
 import { FeedServer, route } from "../support/feed-server.ts";
 import { exchangeRaw, quiet, testEdge, until, upstream } from "../support/servers.ts";
 import { signer } from "../support/tokens.ts";

@@ -1,9 +1,10 @@
 import type { Duplex } from "node:stream";
 import { TLSSocket } from "node:tls";
 import type { Dispatcher } from "undici";
+import { reasonPhrase, responseHeaders, trailers } from "../answer-fields.ts";
 import type { Forwarding } from "../forwarding.ts";
-import { identityLines, reasonPhrase, requestHeaders, responseHeaders, trailers } from "../headers.ts";
 import { NOT_FORWARDABLE } from "../refusal-texts.ts";
+import { identityLines, requestHeaders } from "../request-fields.ts";
 import { type Progress, Transfer, type TransferParts } from "../transfer.ts";
 import type { Replica } from "../upstreams.ts";
 import type { FullExchange } from "./full-exchange.ts";

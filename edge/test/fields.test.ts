@@ -1,13 +1,6 @@
 import { describe, expect, test } from "vitest";
-import {
-  AnswerReader,
-  type RequestHead,
-  readHead,
-  reasonPhrase,
-  requestHeaders,
-  responseHeaders,
-  trailers,
-} from "../src/headers.ts";
+import { AnswerReader, reasonPhrase, responseHeaders, trailers } from "../src/answer-fields.ts";
+import { type RequestHead, readHead, requestHeaders } from "../src/request-fields.ts";
 
 const domains = { functions: "fn.test", system: "console.test" };
 
