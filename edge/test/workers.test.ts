@@ -172,13 +172,15 @@ test("a worker that is killed takes only its own requests with it, and is starte
   const counted = await edge.metric(INVOCATIONS);
   const victim = edge.workerPid(1);
   process.kill(victim, "SIGKILL");
-  const killedMs = performance.now();
+  // On a busy machine it dies a while after it was told to.
+  await until(() => !isRunning(victim), "its death");
+  const diedMs = performance.now();
   expect((await call(edge.ready.port, HOST, "/f/probe")).status).toBe(200);
-  expect(performance.now() - killedMs).toBeLessThan(1_000);
+  expect(performance.now() - diedMs).toBeLessThan(1_000);
   await until(() => edge.workerPid(1) !== victim, "another one in its place");
   await answers(load);
   await load.end();
-  for (const { sentMs } of load.failures) expect(sentMs - killedMs).toBeLessThan(50);
+  for (const { sentMs } of load.failures) expect(sentMs - diedMs).toBeLessThan(50);
   expect(await edge.metric("ofc_edge_worker_restarts_total")).toBe(1);
   expect(await edge.metric(INVOCATIONS)).toBeGreaterThanOrEqual(counted);
 });
