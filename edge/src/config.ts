@@ -132,8 +132,13 @@ const Environment = z
     EDGE_TRUSTED_PEERS: networkList.default([]),
     LISTEN_FDS: positiveInteger.optional(),
     LISTEN_FDNAMES: z.string().optional(),
-    EDGE_WORKERS: positiveInteger
-      .refine((value) => value <= MAX_WORKERS, `must be at most ${MAX_WORKERS}`)
+    EDGE_WORKERS: z
+      .string()
+      .transform(Number)
+      .refine(
+        (value) => Number.isInteger(value) && value >= 1 && value <= MAX_WORKERS,
+        `must be 1 to ${MAX_WORKERS}`,
+      )
       .default(1),
     /** Set by a primary, for its workers. */
     EDGE_WORKER: positiveInteger.optional(),
@@ -219,6 +224,16 @@ function inheritedSockets(count: number, names: readonly string[]): { http: numb
     names[fd - FIRST_DESCRIPTOR] === HTTPS_SOCKET ? "https" : "http",
   );
   return { http, https };
+}
+
+/** What Kubernetes says in the environment of a Service called `edge`. */
+const SERVICE_LINK = /^EDGE_(SERVICE_|PORT_\d)/;
+
+/** Names that look as if they were meant for an edge, and are none that it knows. */
+export function unknownVariables(environment: Readonly<Record<string, string | undefined>>): string[] {
+  return Object.keys(environment).filter(
+    (name) => name.startsWith("EDGE_") && !(name in Environment.shape) && !SERVICE_LINK.test(name),
+  );
 }
 
 export function readConfig(environment: Readonly<Record<string, string | undefined>>): EdgeConfig {

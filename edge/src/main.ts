@@ -2,7 +2,7 @@ import { flushCompileCache } from "node:module";
 import { setFlagsFromString } from "node:v8";
 import { KnownError } from "@openfaas-cloud/shared/known-error.ts";
 import type { ReadyMessage } from "@openfaas-cloud/shared/process-message.ts";
-import { type EdgeConfig, readConfig } from "./config.ts";
+import { type EdgeConfig, readConfig, unknownVariables } from "./config.ts";
 import type { RunningEdge } from "./edge.ts";
 import { LineOutput } from "./line-output.ts";
 import { type Logger, openLogger } from "./logger.ts";
@@ -24,6 +24,12 @@ const hasParent = process.connected === true;
  */
 const HEAP_GROWTH_PERCENT = 50;
 
+/** What an operator may ask for before it can be done. It is done after the start; Node's own answer is to end at once. */
+const DEFERRED = ["SIGHUP", "SIGUSR2"] as const;
+const askedEarly = new Set<NodeJS.Signals>();
+const defer = (signal: NodeJS.Signals): void => void askedEarly.add(signal);
+for (const signal of DEFERRED) process.on(signal, defer);
+
 setFlagsFromString(`--heap-growing-percent=${HEAP_GROWTH_PERCENT}`);
 await main();
 process.exit(0);
@@ -36,6 +42,8 @@ async function main(): Promise<void> {
   await using output = new LineOutput(STANDARD_OUTPUT, { shared });
   const all = openLogger(config.logLevel, output);
   const logger = role.kind === "worker" ? all.child({ worker: role.slot }) : all;
+  const unknown = role.kind === "worker" ? [] : unknownVariables(process.env);
+  if (unknown.length > 0) logger.warn({ variables: unknown }, "no such variables: see edge/README.md");
   const edge = await startOrExit(config, logger, output);
   const ready: ReadyMessage = { kind: "ready", port: edge.port, adminPort: edge.adminPort };
   void tellParent(ready);
@@ -140,6 +148,8 @@ function askedToStop({ edge, config, succession, logger }: Asked): Promise<strin
         );
       } else if ((await succession.handOver()) && !asked) ask("succeeded");
     });
+    for (const signal of DEFERRED) process.off(signal, defer);
+    for (const signal of askedEarly) process.emit(signal, signal);
   });
 }
 

@@ -6,7 +6,7 @@ import type { Readable } from "node:stream";
 import { text } from "node:stream/consumers";
 import { ReadyMessage } from "@openfaas-cloud/shared/process-message.ts";
 import { expect, test } from "vitest";
-import { readConfig } from "../src/config.ts";
+import { readConfig, unknownVariables } from "../src/config.ts";
 import { CREDENTIAL, FeedServer, route } from "./support/feed-server.ts";
 import { call, deadUrl, rawClient, tempDirectory, until, upstream } from "./support/servers.ts";
 
@@ -313,5 +313,18 @@ test.each([
 ])("told %s, a process knows what it is of an edge", (_what, environment, role) => {
   const rest = { CONTROL_PLANE_URL: "http://127.0.0.1:1/", FEED_CREDENTIAL: CREDENTIAL, EDGE_DATA: "/x" };
   expect(readConfig({ ...rest, ...environment }).role).toEqual(role);
-  expect(() => readConfig({ ...rest, EDGE_WORKERS: "129" })).toThrow(/EDGE_WORKERS: must be at most 128/);
+  expect(() => readConfig({ ...rest, EDGE_WORKERS: "129" })).toThrow(/EDGE_WORKERS: must be 1 to 128/);
+});
+
+test("variables that are missing are told as such, and those that are no edge's are named", async () => {
+  expect(() => readConfig({})).toThrow(/CONTROL_PLANE_URL: is needed/);
+  expect(() => readConfig({})).toThrow(/EDGE_DATA: is needed/);
+  const given = {
+    EDGE_DATTA: "/x",
+    EDGE_PORT: "1",
+    EDGE_SERVICE_HOST: "x",
+    EDGE_PORT_80_TCP: "x",
+    PATH: "/",
+  };
+  expect(unknownVariables(given)).toEqual(["EDGE_DATTA"]);
 });

@@ -218,6 +218,28 @@ test("told to go before there is a table, it lets all workers finish, and exits 
   );
 });
 
+test("asked to replace its workers while it starts, it does so when it has", async () => {
+  await using here = await world();
+  const adminPort = await freePort();
+  const isReady = async (): Promise<boolean> =>
+    await fetch(`http://127.0.0.1:${adminPort}/readyz`).then(
+      ({ status }) => status === 200,
+      () => false,
+    );
+  await using edge = await here.start(2, {
+    environment: { EDGE_ADMIN_PORT: String(adminPort) },
+    // At first while nobody is ready, then as soon as one is.
+    whileStarting: async (child) => {
+      await until(() => isRunning(child.pid ?? 0), "the process");
+      await until(isReady, "the first worker");
+      child.kill("SIGHUP");
+    },
+  });
+  await until(() => edge.said("workers replaced").length === 1 || edge.ended, "the new workers", 20_000);
+  expect(edge.ended).toBe(false);
+  expect((await call(edge.ready.port, HOST, "/f")).status).toBe(200);
+});
+
 test("a successor whose worker was killed before it had a table takes over once it has one", async () => {
   await using here = await world();
   await using edge = await here.start(2, { supervised: false });
@@ -235,6 +257,13 @@ test("a successor whose worker was killed before it had a table takes over once 
   process.kill(edge.said("the successor serves").at(-1)?.pid ?? 0, "SIGTERM");
   await until(() => isRefused(edge.ready.port), "the port to be free");
 });
+
+async function freePort(): Promise<number> {
+  const bound = new BoundSocket({ host: "127.0.0.1", port: 0 });
+  const { port } = bound.address();
+  await bound.close();
+  return port;
+}
 
 async function forgetRoutes(directory: string): Promise<void> {
   await until(async () => (await readdir(directory)).some((name) => name.endsWith(".json")), "stored routes");

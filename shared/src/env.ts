@@ -14,7 +14,10 @@ export function readEnv<Schema extends z.ZodObject>(
   );
   const parsed = schema.safeParse(given);
   if (parsed.success) return parsed.data;
-  const problems = parsed.error.issues.map((issue) => `  ${issue.path.join(".")}: ${issue.message}`);
+  const problems = parsed.error.issues.map(({ code, path, message }) => {
+    const name = path.join(".");
+    return `  ${name}: ${code === "invalid_type" && given[name] === undefined ? "is needed" : message}`;
+  });
   throw new KnownError("config-invalid", `The environment cannot be used:\n${problems.join("\n")}`);
 }
 

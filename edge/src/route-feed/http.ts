@@ -97,7 +97,9 @@ export class HttpRouteFeed implements RouteFeed {
       });
       if (statusCode !== 200) {
         body.on("error", ignoreAbort).destroy();
-        throw new Error(`the control plane answered ${statusCode}`);
+        const isStranger = statusCode === 401 || statusCode === 403;
+        const hint = isStranger ? ": FEED_CREDENTIAL is not the one that it knows" : "";
+        throw new Error(`the control plane answered ${statusCode}${hint}`);
       }
       this.#connected = true;
       const lines = new LineSplitter(MAX_LINE_BYTES);

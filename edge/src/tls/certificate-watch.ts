@@ -127,7 +127,10 @@ export class CertificateWatch implements AsyncDisposable {
       if (kept !== undefined) known.push(kept);
     }
     if (known.length > 0) this.#adopt(known.toSorted(byName));
-    else if (problems.length === 0) problems.push("There is no key with its certificate in the directory.");
+    else if (problems.length === 0)
+      problems.push(
+        "There is no key with its certificate in the directory: neither tls.key with tls.crt nor privkey.pem with fullchain.pem.",
+      );
     return problems;
   }
 

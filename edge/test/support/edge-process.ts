@@ -17,6 +17,8 @@ export interface EdgeProcessOptions {
   /** Whether it is told of its parent's end; `false` for one that is started by hand. */
   readonly supervised?: boolean;
   readonly program?: string;
+  /** Begun as soon as there is a process. */
+  readonly whileStarting?: (child: ChildProcess) => Promise<void>;
 }
 
 export interface LogLine {
@@ -36,9 +38,11 @@ export class EdgeProcess implements AsyncDisposable {
   /** Resolves when it is ready; rejects where it ended before. */
   static async start(options: EdgeProcessOptions): Promise<EdgeProcess> {
     const edge = new EdgeProcess(options);
-    await until(() => edge.#ready !== undefined || edge.child.exitCode !== null, "the edge's start", 20_000);
+    const meanwhile = options.whileStarting?.(edge.child);
+    await until(() => edge.#ready !== undefined || edge.ended, "the edge's start", 20_000);
     if (edge.#ready === undefined)
       throw new Error(`the edge ended (${edge.child.exitCode}): ${edge.output()}`);
+    await meanwhile;
     return edge;
   }
 
@@ -76,6 +80,10 @@ export class EdgeProcess implements AsyncDisposable {
   get ready(): ReadyMessage {
     if (this.#ready === undefined) throw new Error("not ready yet");
     return this.#ready;
+  }
+
+  get ended(): boolean {
+    return this.child.exitCode !== null || this.child.signalCode !== null;
   }
 
   readonly output = (): string => this.#output;
