@@ -392,15 +392,6 @@ describe("limits of calls", () => {
     for (const { reason } of ignored) expect(reason).toMatch(/ is the most, and is what it gets$/);
   });
 
-  test("a limit that does not exist is reported with those that do", () => {
-    expect(parseHello("annotations: { com.openfaas.cloud.limit.rps: 5 }").ignored).toEqual([
-      {
-        key: "functions.hello.annotations.com.openfaas.cloud.limit.rps",
-        reason: expect.stringContaining("com.openfaas.cloud.limit.rate"),
-      },
-    ]);
-  });
-
   test.each([
     "com.openfaas.cloud.limit.rate: 0",
     "com.openfaas.cloud.limit.rate: -1",
@@ -421,5 +412,45 @@ describe("limits of calls", () => {
 
   test("`token` is an access", () => {
     expect(parseHello("annotations: { com.openfaas.cloud.auth: token }").spec?.access).toBe("token");
+  });
+});
+
+describe("a key of the platform's own namespace", () => {
+  const refusal = (...lines: readonly string[]): string => {
+    try {
+      parseStackFile(stack(...lines));
+    } catch (error) {
+      return (error as Error).message;
+    }
+    return "it was taken";
+  };
+
+  test.each([
+    ["com.openfaas.cloud.aut", "com.openfaas.cloud.auth"],
+    ["com.openfaas.cloud.Auth", "com.openfaas.cloud.auth"],
+    ["COM.openfaas.cloud.auth", "com.openfaas.cloud.auth"],
+    ["com.openfaas.cloud.limit.rates", "com.openfaas.cloud.limit.rate"],
+    ["com.openfaas.cloud.limits.body", "com.openfaas.cloud.limit.body"],
+    ["com.openfaas.cloud.steaming", "com.openfaas.cloud.streaming"],
+  ])("that does not exist is refused, since it may be a protection misspelt: %s", (key, nearest) => {
+    const said = refusal("annotations:", "  topic: t", `  ${key}: token`);
+    expect(said).toMatch(/^stack\.yml, line 10: functions\.hello\.annotations: /);
+    expect(said).toContain(JSON.stringify(key));
+    expect(said).toContain(`${nearest} is the nearest`);
+    expect(said).toContain("com.openfaas.cloud.limit.concurrency, ");
+  });
+
+  test("is refused as a label, where it would protect nothing", () => {
+    const said = refusal("labels:", "  team: blue", "  com.openfaas.cloud.auth: token");
+    expect(said).toMatch(/^stack\.yml, line 10: functions\.hello\.labels: "com\.openfaas\.cloud\.auth" /);
+    expect(said).toContain("annotations");
+  });
+
+  test("that says where a function comes from is left to the platform, and reported", () => {
+    const { spec, ignored } = parseHello("annotations: { com.openfaas.cloud.git-repo-url: http://x }");
+    expect(spec?.annotations).toEqual({});
+    expect(ignored.map(({ key }) => key)).toEqual([
+      "functions.hello.annotations.com.openfaas.cloud.git-repo-url",
+    ]);
   });
 });

@@ -22,7 +22,11 @@ const PREFIX = "com.openfaas.cloud.limit.";
 const STREAMING = "com.openfaas.cloud.streaming";
 /** OpenFaaS's watchdogs end a handler after this long. It is what existing stack files say. */
 const EXEC_TIMEOUT = "exec_timeout";
-const KEYS: readonly string[] = ["rate", "burst", "concurrency", "body", "timeout"];
+/** Every annotation that is read here. */
+export const LIMIT_ANNOTATIONS: readonly string[] = [
+  ...["rate", "burst", "concurrency", "body", "timeout"].map((limit) => PREFIX + limit),
+  STREAMING,
+];
 const SECONDS: Readonly<Record<string, number>> = { s: 1, m: 60, h: 3600 };
 
 /** What a function asks of the edge, within what it may; `undefined` where it asks for nothing. */
@@ -33,12 +37,6 @@ export function readRouteLimits(
   const limits = { ...readBody(reader, maxima), ...readConcurrency(reader, maxima) };
   const asked = { ...limits, ...readRate(reader, maxima), ...readTimes(reader, maxima) };
   return Object.keys(asked).length === 0 ? undefined : asked;
-}
-
-/** Why an annotation has no effect that looks like one of these. */
-export function unknownLimit(key: string): string | undefined {
-  if (!key.startsWith(PREFIX) || KEYS.includes(key.slice(PREFIX.length))) return undefined;
-  return `there is no such limit; there are ${KEYS.map((known) => PREFIX + known).join(", ")}`;
 }
 
 function readBody(reader: LimitReader, { maxBodyBytes }: RouteLimitMaxima): Partial<RouteLimits> {

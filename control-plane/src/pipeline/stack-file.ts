@@ -25,12 +25,8 @@ import {
   IGNORED_LABELS,
   type IgnoredKey,
 } from "./ignored-keys.ts";
-import {
-  DEFAULT_ROUTE_LIMIT_MAXIMA,
-  type RouteLimitMaxima,
-  readRouteLimits,
-  unknownLimit,
-} from "./route-limits.ts";
+import { AUTH, isMistaken, mistake, saysOrigin } from "./platform-keys.ts";
+import { DEFAULT_ROUTE_LIMIT_MAXIMA, type RouteLimitMaxima, readRouteLimits } from "./route-limits.ts";
 import { parseDuration, parseQuantity } from "./units.ts";
 
 export interface StackFile {
@@ -106,6 +102,7 @@ export function parseStackFile(
 }
 
 type Entry = { readonly key: string; readonly value: Node | null; readonly at: Node };
+type Text = { readonly key: string; readonly text: string; readonly at: Node };
 
 class Reader {
   readonly #text: string;
@@ -344,8 +341,9 @@ class Reader {
   }
 
   #readLabels(entry: Entry | undefined, path: string): { kept: Record<string, string>; replicas: number } {
-    const labels = this.#strings(entry, `${path}.labels`);
-    const kept = this.#withoutPlatformKeys(labels, `${path}.labels`, IGNORED_LABELS);
+    const read = this.#texts(entry, `${path}.labels`);
+    const labels = textsOf(read);
+    const kept = this.#withoutPlatformKeys(read, path, "labels", IGNORED_LABELS);
     const minimum = ownReason(labels, "com.openfaas.scale.min");
     if (minimum === undefined || entry === undefined) return { kept, replicas: 1 };
     const { maxReplicas } = this.#limits;
@@ -364,8 +362,9 @@ class Reader {
   }
 
   #readAnnotations(entry: Entry | undefined, path: string) {
-    const annotations = this.#strings(entry, `${path}.annotations`);
-    const kept = this.#withoutPlatformKeys(annotations, `${path}.annotations`, IGNORED_ANNOTATIONS);
+    const read = this.#texts(entry, `${path}.annotations`);
+    const annotations = textsOf(read);
+    const kept = this.#withoutPlatformKeys(read, path, "annotations", IGNORED_ANNOTATIONS);
     const get = (key: string) => ownReason(annotations, key);
     const refuse = (key: string, what: string) =>
       this.#invalid(entry?.at, `${path}.annotations: ${key} ${what}`);
@@ -377,9 +376,8 @@ class Reader {
     const healthInitialDelayMs = delay === undefined ? 0 : parseDuration(delay);
     if (healthInitialDelayMs === undefined || healthInitialDelayMs > MAX_INITIAL_DELAY_MS)
       throw refuse("com.openfaas.health.http.initialDelay", "must be a duration of at most 2m, such as 30s");
-    const access = Access.safeParse(get("com.openfaas.cloud.auth") ?? "public");
-    if (!access.success)
-      throw refuse("com.openfaas.cloud.auth", `must be one of ${Access.options.join(", ")}`);
+    const access = Access.safeParse(get(AUTH) ?? "public");
+    if (!access.success) throw refuse(AUTH, `must be one of ${Access.options.join(", ")}`);
     return { kept, healthPath, healthInitialDelayMs, access: access.data };
   }
 
@@ -390,10 +388,6 @@ class Reader {
     path: string,
     at: Node | undefined,
   ): Partial<RouteLimits> | undefined {
-    for (const key of Object.keys(annotations)) {
-      const reason = unknownLimit(key);
-      if (reason !== undefined) this.#ignore(`${path}.annotations.${key}`, reason);
-    }
     const whereOf = (key: string) =>
       `${path}.${Object.hasOwn(annotations, key) ? "annotations" : "environment"}`;
     return readRouteLimits(
@@ -409,16 +403,19 @@ class Reader {
 
   /** Labels and annotations are kept as they are, but for what only the platform may say. */
   #withoutPlatformKeys(
-    entries: Readonly<Record<string, string>>,
+    entries: readonly Text[],
     path: string,
+    kind: "annotations" | "labels",
     withoutEffect: Readonly<Record<string, string>>,
   ): Record<string, string> {
-    return Object.fromEntries(
-      Object.entries(entries).filter(([key]) => {
+    return textsOf(
+      entries.filter(({ key, at }) => {
+        if (isMistaken(kind, key))
+          throw this.#invalid(at, `${path}.${kind}: ${quote(key)} ${mistake(kind, key)}`);
         const reason = ownReason(withoutEffect, key);
-        if (reason !== undefined) this.#ignore(`${path}.${key}`, reason);
-        if (!key.startsWith("com.openfaas.cloud.git-")) return true;
-        this.#ignore(`${path}.${key}`, "only the platform says where a function comes from");
+        if (reason !== undefined) this.#ignore(`${path}.${kind}.${key}`, reason);
+        if (!saysOrigin(key)) return true;
+        this.#ignore(`${path}.${kind}.${key}`, "only the platform says where a function comes from");
         return false;
       }),
     );
@@ -449,16 +446,18 @@ class Reader {
   }
 
   #strings(entry: Entry | undefined, path: string, names?: RegExp): Record<string, string> {
-    if (entry === undefined) return {};
-    return Object.fromEntries(
-      this.#map(entry.value, path, entry.at).map(({ key, value, at }) => {
-        if (names !== undefined && !names.test(key))
-          throw this.#invalid(at, `${path}: the name ${quote(key)} must be of letters, digits and _`);
-        const text = isNothing(value) ? "" : this.#string(value, `${path}.${key}`, at);
-        if (text.includes("\0")) throw this.#invalid(at, `${path}.${key} must not hold a NUL`);
-        return [key, text];
-      }),
-    );
+    return textsOf(this.#texts(entry, path, names));
+  }
+
+  #texts(entry: Entry | undefined, path: string, names?: RegExp): Text[] {
+    if (entry === undefined) return [];
+    return this.#map(entry.value, path, entry.at).map(({ key, value, at }) => {
+      if (names !== undefined && !names.test(key))
+        throw this.#invalid(at, `${path}: the name ${quote(key)} must be of letters, digits and _`);
+      const text = isNothing(value) ? "" : this.#string(value, `${path}.${key}`, at);
+      if (text.includes("\0")) throw this.#invalid(at, `${path}.${key} must not hold a NUL`);
+      return { key, text, at };
+    });
   }
 
   #string(node: Node | null, path: string, at: Node | undefined): string {
@@ -515,6 +514,10 @@ function invalid(name: string, what: string, line?: number): Rejected {
 
 function isNothing(value: Node | null): boolean {
   return value === null || (isScalar(value) && value.type === "PLAIN" && NOTHING.has(value.value));
+}
+
+function textsOf(texts: readonly Text[]): Record<string, string> {
+  return Object.fromEntries(texts.map(({ key, text }) => [key, text]));
 }
 
 function ownReason(reasons: Readonly<Record<string, string>>, key: string): string | undefined {
