@@ -264,6 +264,52 @@ functions:
   });
 });
 
+describe("what is wrong with a stack file", () => {
+  const told = (text: string): string[] => {
+    try {
+      parseStackFile(text);
+    } catch (error) {
+      return (error as Error).message.split("\n");
+    }
+    return [];
+  };
+  const beginnings = (text: string) => told(text).map((line) => /^.*?(?=: )/.exec(line)?.[0]);
+
+  test("is told all at once, each with its line", () => {
+    const text = stack(
+      "labels:",
+      "  team: blue",
+      "  com.openfaas.scale.min: none",
+      "annotations:",
+      "  com.openfaas.health.http.path: healthz",
+      "  com.openfaas.health.http.initialDelay: soon",
+      "  com.openfaas.cloud.auth: everyone",
+      "  com.openfaas.cloud.aut: token",
+      "  com.openfaas.cloud.limit.rate: many",
+      "  com.openfaas.cloud.limit.burst: all",
+      "  com.openfaas.cloud.limit.concurrency: 0",
+      "  com.openfaas.cloud.limit.body: big",
+      "  com.openfaas.cloud.limit.timeout: soon",
+      "  com.openfaas.cloud.streaming: yes",
+    );
+    expect(beginnings(text).toSorted()).toEqual(
+      [10, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21].map((line) => `stack.yml, line ${line}`),
+    );
+  });
+
+  test("is told of every function, whatever is wrong with the one before", () => {
+    const text = `${stack("annotations: { com.openfaas.cloud.auth: all }", "secrets: no")}  b: { lang: x }\n  c: { handler: x }\n`;
+    expect(beginnings(text)).toEqual([8, 9, 10, 11].map((line) => `stack.yml, line ${line}`));
+  });
+
+  test("is told up to twenty times", () => {
+    const many = Array.from({ length: 1000 }, (_, i) => `  com.openfaas.cloud.n${i}: x`);
+    const lines = told(stack("annotations:", ...many));
+    expect(lines).toHaveLength(21);
+    expect(lines.at(-1)).toBe("There may be more: these are the first 20.");
+  });
+});
+
 describe("in a checked-out repository", () => {
   async function folder() {
     const dir = await mkdtemp(join(tmpdir(), "stack-file-"));
@@ -404,9 +450,9 @@ describe("limits of calls", () => {
     "com.openfaas.cloud.limit.timeout: 0",
     "com.openfaas.cloud.limit.timeout: soon",
     "com.openfaas.cloud.streaming: yes",
-  ])("%s is refused with the line", (annotation) => {
+  ])("%s is refused with its own line", (annotation) => {
     expect(() => annotated(annotation)).toThrow(
-      /^stack.yml, line 8: functions.hello.annotations: com.openfaas/,
+      /^stack.yml, line 9: functions.hello.annotations: com.openfaas/,
     );
   });
 
