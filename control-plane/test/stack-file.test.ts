@@ -492,6 +492,18 @@ describe("a key of the platform's own namespace", () => {
     expect(said).toContain("annotations");
   });
 
+  test.each([
+    ["annotations", "com.openfaas.auth"],
+    ["annotations", "com.openfaas.cloud-auth"],
+    ["annotations", "com.openfaas.scale.min"],
+    ["labels", "com.openfaas.health.http.path"],
+    ["labels", "com.openfaas.scale.mins"],
+  ])("is not all of OpenFaaS's: in %s, %s is kept and reported as without effect", (kind, key) => {
+    const { spec, ignored } = parseHello(`${kind}: { ${key}: x }`);
+    expect({ ...spec?.labels, ...spec?.annotations }).toEqual({ [key]: "x" });
+    expect(ignored.map((one) => one.key)).toEqual([`functions.hello.${kind}.${key}`]);
+  });
+
   test("that says where a function comes from is left to the platform, and reported", () => {
     const { spec, ignored } = parseHello("annotations: { com.openfaas.cloud.git-repo-url: http://x }");
     expect(spec?.annotations).toEqual({});

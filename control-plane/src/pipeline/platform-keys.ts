@@ -9,6 +9,13 @@ export const AUTH = `${NAMESPACE}auth`;
 
 const ANNOTATIONS: readonly string[] = [AUTH, ...LIMIT_ANNOTATIONS];
 
+/** OpenFaaS's own, whose rest is read by parts of it that are not here. */
+const OPENFAAS = "com.openfaas.";
+const OPENFAAS_READ: Readonly<Record<"annotations" | "labels", readonly string[]>> = {
+  annotations: ["com.openfaas.health.http.path", "com.openfaas.health.http.initialDelay"],
+  labels: ["com.openfaas.scale.min"],
+};
+
 export function saysOrigin(key: string): boolean {
   return key.startsWith(ORIGIN);
 }
@@ -29,6 +36,12 @@ export function mistake(kind: "annotations" | "labels", key: string): string {
   const what =
     kind === "labels" ? "is no label, and no annotation either" : "is no annotation of the platform's";
   return `${what}; ${nearest(key)} is the nearest of those there are: ${all}`;
+}
+
+/** Whether a key looks as if OpenFaaS read it, and nothing here does. */
+export function isWithoutEffect(kind: "annotations" | "labels", key: string): boolean {
+  if (key.toLowerCase().startsWith(NAMESPACE)) return false;
+  return key.toLowerCase().startsWith(OPENFAAS) && !OPENFAAS_READ[kind].includes(key);
 }
 
 function nearest(key: string): string {

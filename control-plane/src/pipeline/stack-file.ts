@@ -25,7 +25,7 @@ import {
   IGNORED_LABELS,
   type IgnoredKey,
 } from "./ignored-keys.ts";
-import { AUTH, isMistaken, mistake, saysOrigin } from "./platform-keys.ts";
+import { AUTH, isMistaken, isWithoutEffect, mistake, saysOrigin } from "./platform-keys.ts";
 import { DEFAULT_ROUTE_LIMIT_MAXIMA, type RouteLimitMaxima, readRouteLimits } from "./route-limits.ts";
 import { parseDuration, parseQuantity } from "./units.ts";
 
@@ -431,7 +431,8 @@ class Reader {
           this.#note(at, `${path}.${kind}: ${quote(key)} ${mistake(kind, key)}`);
           return false;
         }
-        const reason = ownReason(withoutEffect, key);
+        const unread = isWithoutEffect(kind, key) ? `the platform reads no such key of ${kind}` : undefined;
+        const reason = ownReason(withoutEffect, key) ?? unread;
         if (reason !== undefined) this.#ignore(`${path}.${kind}.${key}`, reason);
         if (!saysOrigin(key)) return true;
         this.#ignore(`${path}.${kind}.${key}`, "only the platform says where a function comes from");
