@@ -516,6 +516,14 @@ describe("access", () => {
     ];
     for (const path of paths) expect({ path, ...(await ask(it, path)) }).toMatchObject({ path, status: 404 });
   });
+
+  test("an address without .git is answered with the shape of one that is served", async () => {
+    await using it = await startEmbeddedHost();
+    expect(await ask(it, "/git/alice/hello/info/refs?service=git-receive-pack")).toMatchObject({
+      status: 404,
+      text: "There is no git service at this address: a repository's is /git/<owner>/<repository>.git.\n",
+    });
+  });
 });
 
 describe("bodies", () => {

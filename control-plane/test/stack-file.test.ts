@@ -264,6 +264,52 @@ functions:
   });
 });
 
+describe("what is wrong with a stack file", () => {
+  const told = (text: string): string[] => {
+    try {
+      parseStackFile(text);
+    } catch (error) {
+      return (error as Error).message.split("\n");
+    }
+    return [];
+  };
+  const beginnings = (text: string) => told(text).map((line) => /^.*?(?=: )/.exec(line)?.[0]);
+
+  test("is told all at once, each with its line", () => {
+    const text = stack(
+      "labels:",
+      "  team: blue",
+      "  com.openfaas.scale.min: none",
+      "annotations:",
+      "  com.openfaas.health.http.path: healthz",
+      "  com.openfaas.health.http.initialDelay: soon",
+      "  com.openfaas.cloud.auth: everyone",
+      "  com.openfaas.cloud.aut: token",
+      "  com.openfaas.cloud.limit.rate: many",
+      "  com.openfaas.cloud.limit.burst: all",
+      "  com.openfaas.cloud.limit.concurrency: 0",
+      "  com.openfaas.cloud.limit.body: big",
+      "  com.openfaas.cloud.limit.timeout: soon",
+      "  com.openfaas.cloud.streaming: yes",
+    );
+    expect(beginnings(text).toSorted()).toEqual(
+      [10, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21].map((line) => `stack.yml, line ${line}`),
+    );
+  });
+
+  test("is told of every function, whatever is wrong with the one before", () => {
+    const text = `${stack("annotations: { com.openfaas.cloud.auth: all }", "secrets: no")}  b: { lang: x }\n  c: { handler: x }\n`;
+    expect(beginnings(text)).toEqual([8, 9, 10, 11].map((line) => `stack.yml, line ${line}`));
+  });
+
+  test("is told up to twenty times", () => {
+    const many = Array.from({ length: 1000 }, (_, i) => `  com.openfaas.cloud.n${i}: x`);
+    const lines = told(stack("annotations:", ...many));
+    expect(lines).toHaveLength(21);
+    expect(lines.at(-1)).toBe("There may be more: these are the first 20.");
+  });
+});
+
 describe("in a checked-out repository", () => {
   async function folder() {
     const dir = await mkdtemp(join(tmpdir(), "stack-file-"));
@@ -392,15 +438,6 @@ describe("limits of calls", () => {
     for (const { reason } of ignored) expect(reason).toMatch(/ is the most, and is what it gets$/);
   });
 
-  test("a limit that does not exist is reported with those that do", () => {
-    expect(parseHello("annotations: { com.openfaas.cloud.limit.rps: 5 }").ignored).toEqual([
-      {
-        key: "functions.hello.annotations.com.openfaas.cloud.limit.rps",
-        reason: expect.stringContaining("com.openfaas.cloud.limit.rate"),
-      },
-    ]);
-  });
-
   test.each([
     "com.openfaas.cloud.limit.rate: 0",
     "com.openfaas.cloud.limit.rate: -1",
@@ -413,13 +450,65 @@ describe("limits of calls", () => {
     "com.openfaas.cloud.limit.timeout: 0",
     "com.openfaas.cloud.limit.timeout: soon",
     "com.openfaas.cloud.streaming: yes",
-  ])("%s is refused with the line", (annotation) => {
+  ])("%s is refused with its own line", (annotation) => {
     expect(() => annotated(annotation)).toThrow(
-      /^stack.yml, line 8: functions.hello.annotations: com.openfaas/,
+      /^stack.yml, line 9: functions.hello.annotations: com.openfaas/,
     );
   });
 
   test("`token` is an access", () => {
     expect(parseHello("annotations: { com.openfaas.cloud.auth: token }").spec?.access).toBe("token");
+  });
+});
+
+describe("a key of the platform's own namespace", () => {
+  const refusal = (...lines: readonly string[]): string => {
+    try {
+      parseStackFile(stack(...lines));
+    } catch (error) {
+      return (error as Error).message;
+    }
+    return "it was taken";
+  };
+
+  test.each([
+    ["com.openfaas.cloud.aut", "com.openfaas.cloud.auth"],
+    ["com.openfaas.cloud.Auth", "com.openfaas.cloud.auth"],
+    ["COM.openfaas.cloud.auth", "com.openfaas.cloud.auth"],
+    ["com.openfaas.cloud.limit.rates", "com.openfaas.cloud.limit.rate"],
+    ["com.openfaas.cloud.limits.body", "com.openfaas.cloud.limit.body"],
+    ["com.openfaas.cloud.steaming", "com.openfaas.cloud.streaming"],
+  ])("that does not exist is refused, since it may be a protection misspelt: %s", (key, nearest) => {
+    const said = refusal("annotations:", "  topic: t", `  ${key}: token`);
+    expect(said).toMatch(/^stack\.yml, line 10: functions\.hello\.annotations: /);
+    expect(said).toContain(JSON.stringify(key));
+    expect(said).toContain(`${nearest} is the nearest`);
+    expect(said).toContain("com.openfaas.cloud.limit.concurrency, ");
+  });
+
+  test("is refused as a label, where it would protect nothing", () => {
+    const said = refusal("labels:", "  team: blue", "  com.openfaas.cloud.auth: token");
+    expect(said).toMatch(/^stack\.yml, line 10: functions\.hello\.labels: "com\.openfaas\.cloud\.auth" /);
+    expect(said).toContain("annotations");
+  });
+
+  test.each([
+    ["annotations", "com.openfaas.auth"],
+    ["annotations", "com.openfaas.cloud-auth"],
+    ["annotations", "com.openfaas.scale.min"],
+    ["labels", "com.openfaas.health.http.path"],
+    ["labels", "com.openfaas.scale.mins"],
+  ])("is not all of OpenFaaS's: in %s, %s is kept and reported as without effect", (kind, key) => {
+    const { spec, ignored } = parseHello(`${kind}: { ${key}: x }`);
+    expect({ ...spec?.labels, ...spec?.annotations }).toEqual({ [key]: "x" });
+    expect(ignored.map((one) => one.key)).toEqual([`functions.hello.${kind}.${key}`]);
+  });
+
+  test("that says where a function comes from is left to the platform, and reported", () => {
+    const { spec, ignored } = parseHello("annotations: { com.openfaas.cloud.git-repo-url: http://x }");
+    expect(spec?.annotations).toEqual({});
+    expect(ignored.map(({ key }) => key)).toEqual([
+      "functions.hello.annotations.com.openfaas.cloud.git-repo-url",
+    ]);
   });
 });

@@ -13,8 +13,8 @@ export interface RouteLimitMaxima {
 export interface LimitReader {
   readonly annotation: (key: string) => string | undefined;
   readonly variable: (name: string) => string | undefined;
-  /** @returns an error to throw: `what` continues a sentence that begins with the key. */
-  readonly refuse: (key: string, what: string) => Error;
+  /** Notes what makes the stack file invalid; `what` continues a sentence that begins with the key. */
+  readonly refuse: (key: string, what: string) => void;
   readonly ignore: (key: string, reason: string) => void;
 }
 
@@ -22,7 +22,11 @@ const PREFIX = "com.openfaas.cloud.limit.";
 const STREAMING = "com.openfaas.cloud.streaming";
 /** OpenFaaS's watchdogs end a handler after this long. It is what existing stack files say. */
 const EXEC_TIMEOUT = "exec_timeout";
-const KEYS: readonly string[] = ["rate", "burst", "concurrency", "body", "timeout"];
+/** Every annotation that is read here. */
+export const LIMIT_ANNOTATIONS: readonly string[] = [
+  ...["rate", "burst", "concurrency", "body", "timeout"].map((limit) => PREFIX + limit),
+  STREAMING,
+];
 const SECONDS: Readonly<Record<string, number>> = { s: 1, m: 60, h: 3600 };
 
 /** What a function asks of the edge, within what it may; `undefined` where it asks for nothing. */
@@ -35,18 +39,15 @@ export function readRouteLimits(
   return Object.keys(asked).length === 0 ? undefined : asked;
 }
 
-/** Why an annotation has no effect that looks like one of these. */
-export function unknownLimit(key: string): string | undefined {
-  if (!key.startsWith(PREFIX) || KEYS.includes(key.slice(PREFIX.length))) return undefined;
-  return `there is no such limit; there are ${KEYS.map((known) => PREFIX + known).join(", ")}`;
-}
-
 function readBody(reader: LimitReader, { maxBodyBytes }: RouteLimitMaxima): Partial<RouteLimits> {
   const key = `${PREFIX}body`;
   const text = reader.annotation(key);
   if (text === undefined) return {};
   const asked = parseQuantity(text);
-  if (asked === undefined || asked < 1) throw reader.refuse(key, "must be a size, such as 512Ki or 20Mi");
+  if (asked === undefined || asked < 1) {
+    reader.refuse(key, "must be a size, such as 512Ki or 20Mi");
+    return {};
+  }
   return { maxBodyBytes: atMost(maxBodyBytes, asked, `${maxBodyBytes} bytes`, key, reader) };
 }
 
@@ -55,7 +56,10 @@ function readConcurrency(reader: LimitReader, { maxConcurrency }: RouteLimitMaxi
   const text = reader.annotation(key);
   if (text === undefined) return {};
   const asked = wholeNumber(text);
-  if (asked === undefined) throw reader.refuse(key, "must be a number of requests, from 1");
+  if (asked === undefined) {
+    reader.refuse(key, "must be a number of requests, from 1");
+    return {};
+  }
   return { maxConcurrency: atMost(maxConcurrency, asked, String(maxConcurrency), key, reader) };
 }
 
@@ -68,18 +72,20 @@ function readRate(reader: LimitReader, { maxRatePerS }: RouteLimitMaxima): { rat
     return {};
   }
   const perS = parseRate(text);
-  if (perS === undefined)
-    throw reader.refuse(key, "must be a number of calls, such as 10/s, 600/m or 1000/h");
+  if (perS === undefined) reader.refuse(key, "must be a number of calls, such as 10/s, 600/m or 1000/h");
+  const asked = burstText === undefined ? undefined : wholeNumber(burstText);
+  const burstFails = burstText !== undefined && asked === undefined;
+  if (burstFails) reader.refuse(burstKey, "must be a number of calls at once, from 1");
+  if (perS === undefined || burstFails) return {};
   const rate = atMost(maxRatePerS, perS, `${maxRatePerS}/s`, key, reader);
-  const burst = burstText === undefined ? Math.max(1, Math.ceil(rate)) : wholeNumber(burstText);
-  if (burst === undefined) throw reader.refuse(burstKey, "must be a number of calls at once, from 1");
+  const burst = asked ?? Math.max(1, Math.ceil(rate));
   return { rate: { perS: rate, burst: atMost(maxRatePerS, burst, String(maxRatePerS), burstKey, reader) } };
 }
 
 /** One number for the author, who knows how long a call takes and not what it spends the time on. */
 function readTimes(reader: LimitReader, { maxTimeoutMs }: RouteLimitMaxima): Partial<RouteLimits> {
   const streaming = reader.annotation(STREAMING) ?? "false";
-  if (streaming !== "true" && streaming !== "false") throw reader.refuse(STREAMING, "must be true or false");
+  if (streaming !== "true" && streaming !== "false") reader.refuse(STREAMING, "must be true or false");
   const endless = streaming === "true" ? { totalMs: null } : {};
   const timeoutMs = readTimeout(reader, maxTimeoutMs);
   if (timeoutMs === undefined) return endless;
@@ -93,7 +99,10 @@ function readTimeout(reader: LimitReader, maxTimeoutMs: number): number | undefi
   const text = reader.annotation(key);
   if (text !== undefined) {
     const asked = parseSeconds(text);
-    if (asked === undefined || asked < 1) throw reader.refuse(key, "must be a duration, such as 30s or 5m");
+    if (asked === undefined || asked < 1) {
+      reader.refuse(key, "must be a duration, such as 30s or 5m");
+      return undefined;
+    }
     return atMost(maxTimeoutMs, asked, most, key, reader);
   }
   const variable = reader.variable(EXEC_TIMEOUT);

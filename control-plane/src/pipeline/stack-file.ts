@@ -25,12 +25,8 @@ import {
   IGNORED_LABELS,
   type IgnoredKey,
 } from "./ignored-keys.ts";
-import {
-  DEFAULT_ROUTE_LIMIT_MAXIMA,
-  type RouteLimitMaxima,
-  readRouteLimits,
-  unknownLimit,
-} from "./route-limits.ts";
+import { AUTH, isMistaken, isWithoutEffect, mistake, saysOrigin } from "./platform-keys.ts";
+import { DEFAULT_ROUTE_LIMIT_MAXIMA, type RouteLimitMaxima, readRouteLimits } from "./route-limits.ts";
 import { parseDuration, parseQuantity } from "./units.ts";
 
 export interface StackFile {
@@ -63,6 +59,8 @@ const MAX_FUNCTIONS = 100;
 const MIN_MEMORY_BYTES = 4 * MiB;
 const MAX_INITIAL_DELAY_MS = 120_000;
 const MAX_NODES = 20_000;
+/** An author mends no more at a time, and has to find them in a push's output. */
+const MAX_MISTAKES = 20;
 const TOO_MANY = `it has more than ${MAX_NODES} values`;
 const TOO_DEEP = `it is nested deeper than ${MAX_DEPTH} levels`;
 /** What the lexer says before a plain scalar; it stands for no text. */
@@ -95,7 +93,7 @@ export async function readStackFile(
 
 /**
  * What a stack file asks for. Every key is honoured or reported in `ignored`.
- * @throws Rejected `stack-file-invalid`, with the line.
+ * @throws Rejected `stack-file-invalid`: a line of text for each mistake in a function, with its line in the file.
  */
 export function parseStackFile(
   text: string,
@@ -106,6 +104,7 @@ export function parseStackFile(
 }
 
 type Entry = { readonly key: string; readonly value: Node | null; readonly at: Node };
+type Text = { readonly key: string; readonly text: string; readonly at: Node };
 
 class Reader {
   readonly #text: string;
@@ -113,6 +112,8 @@ class Reader {
   readonly #limits: StackFileLimits;
   readonly #lines = new LineCounter();
   readonly #ignored: IgnoredKey[] = [];
+  /** What makes the file invalid while the rest of it can still be read. */
+  readonly #mistakes: string[] = [];
   readonly #targets = new Map<Node, Node>();
 
   constructor(text: string, name: string, limits: StackFileLimits) {
@@ -143,6 +144,7 @@ class Reader {
           this.#ignore(key, "the stack file's schema has no such key");
       }
     }
+    if (this.#mistakes.length > 0) throw this.#mistaken();
     if (!provider)
       throw this.#invalid(undefined, "provider is missing: write provider, and below it name: openfaas");
     if (functions.length === 0)
@@ -252,7 +254,16 @@ class Reader {
     const entries = this.#map(value, "functions", at);
     if (entries.length > MAX_FUNCTIONS)
       throw this.#invalid(at, `it has ${entries.length} functions; ${MAX_FUNCTIONS} is the most`);
-    return entries.map((entry) => this.#readFunction(entry));
+    return entries.flatMap((entry) => {
+      if (this.#mistakes.length > MAX_MISTAKES) return [];
+      try {
+        return [this.#readFunction(entry)];
+      } catch (error) {
+        if (!(error instanceof Rejected)) throw error;
+        this.#mistakes.push(error.message);
+        return [];
+      }
+    });
   }
 
   #readFunction({ key, value, at }: Entry): FunctionSpec {
@@ -272,10 +283,9 @@ class Reader {
     if (handler === undefined)
       throw this.#invalid(at, `${path}.handler is missing: it names the folder of the code`);
     const labels = this.#readLabels(take("labels"), path);
-    const annotationsAt = take("annotations");
-    const annotations = this.#readAnnotations(annotationsAt, path);
+    const annotations = this.#readAnnotations(take("annotations"), path);
     const environment = this.#readEnvironment(take("environment"), path);
-    const routeLimits = this.#readRouteLimits(annotations.kept, environment, path, annotationsAt?.at);
+    const routeLimits = this.#readRouteLimits(annotations, environment, path);
     const spec: FunctionSpec = {
       name: name.data,
       lang: this.#readLang(lang, path),
@@ -344,17 +354,16 @@ class Reader {
   }
 
   #readLabels(entry: Entry | undefined, path: string): { kept: Record<string, string>; replicas: number } {
-    const labels = this.#strings(entry, `${path}.labels`);
-    const kept = this.#withoutPlatformKeys(labels, `${path}.labels`, IGNORED_LABELS);
-    const minimum = ownReason(labels, "com.openfaas.scale.min");
-    if (minimum === undefined || entry === undefined) return { kept, replicas: 1 };
+    const read = this.#texts(entry, `${path}.labels`);
+    const labels = textsOf(read);
+    const kept = this.#withoutPlatformKeys(read, path, "labels", IGNORED_LABELS);
+    const key = "com.openfaas.scale.min";
+    const minimum = ownReason(labels, key);
+    if (minimum === undefined) return { kept, replicas: 1 };
     const { maxReplicas } = this.#limits;
     const replicas = /^\d{1,6}$/.test(minimum) ? Number(minimum) : 0;
     if (replicas < 1)
-      throw this.#invalid(
-        entry.at,
-        `${path}.labels: com.openfaas.scale.min must be a number from 1 to ${maxReplicas}`,
-      );
+      this.#note(whereIs(key, read), `${path}.labels: ${key} must be a number from 1 to ${maxReplicas}`);
     if (replicas > maxReplicas)
       this.#ignore(
         `${path}.labels.com.openfaas.scale.min`,
@@ -364,44 +373,46 @@ class Reader {
   }
 
   #readAnnotations(entry: Entry | undefined, path: string) {
-    const annotations = this.#strings(entry, `${path}.annotations`);
-    const kept = this.#withoutPlatformKeys(annotations, `${path}.annotations`, IGNORED_ANNOTATIONS);
+    const read = this.#texts(entry, `${path}.annotations`);
+    const annotations = textsOf(read);
+    const kept = this.#withoutPlatformKeys(read, path, "annotations", IGNORED_ANNOTATIONS);
     const get = (key: string) => ownReason(annotations, key);
     const refuse = (key: string, what: string) =>
-      this.#invalid(entry?.at, `${path}.annotations: ${key} ${what}`);
+      this.#note(whereIs(key, read), `${path}.annotations: ${key} ${what}`);
 
     const healthPath = get("com.openfaas.health.http.path") ?? DEFAULT_HEALTH_PATH;
     if (!/^\/[\w\-.~!$&'()*+,;=:@%/?]{0,199}$/.test(healthPath))
-      throw refuse("com.openfaas.health.http.path", "must be a path that begins with /");
+      refuse("com.openfaas.health.http.path", "must be a path that begins with /");
     const delay = get("com.openfaas.health.http.initialDelay");
-    const healthInitialDelayMs = delay === undefined ? 0 : parseDuration(delay);
-    if (healthInitialDelayMs === undefined || healthInitialDelayMs > MAX_INITIAL_DELAY_MS)
-      throw refuse("com.openfaas.health.http.initialDelay", "must be a duration of at most 2m, such as 30s");
-    const access = Access.safeParse(get("com.openfaas.cloud.auth") ?? "public");
-    if (!access.success)
-      throw refuse("com.openfaas.cloud.auth", `must be one of ${Access.options.join(", ")}`);
-    return { kept, healthPath, healthInitialDelayMs, access: access.data };
+    const healthInitialDelayMs = delay === undefined ? 0 : (parseDuration(delay) ?? Number.POSITIVE_INFINITY);
+    if (healthInitialDelayMs > MAX_INITIAL_DELAY_MS)
+      refuse("com.openfaas.health.http.initialDelay", "must be a duration of at most 2m, such as 30s");
+    const auth = get(AUTH) ?? "public";
+    const access = Access.options.find((option) => option === auth);
+    if (access === undefined) refuse(AUTH, `must be one of ${Access.options.join(", ")}`);
+    // What was refused goes nowhere: the file is refused for it once it is read.
+    return { kept, refuse, healthPath, healthInitialDelayMs, access: access ?? "members" };
   }
 
   /** What is asked of the edge. */
   #readRouteLimits(
-    annotations: Readonly<Record<string, string>>,
+    annotations: {
+      readonly kept: Readonly<Record<string, string>>;
+      readonly refuse: (key: string, what: string) => void;
+    },
     environment: Readonly<Record<string, string>>,
     path: string,
-    at: Node | undefined,
   ): Partial<RouteLimits> | undefined {
-    for (const key of Object.keys(annotations)) {
-      const reason = unknownLimit(key);
-      if (reason !== undefined) this.#ignore(`${path}.annotations.${key}`, reason);
-    }
-    const whereOf = (key: string) =>
-      `${path}.${Object.hasOwn(annotations, key) ? "annotations" : "environment"}`;
+    const { kept, refuse } = annotations;
     return readRouteLimits(
       {
-        annotation: (key) => ownReason(annotations, key),
+        annotation: (key) => ownReason(kept, key),
         variable: (name) => ownReason(environment, name),
-        refuse: (key, what) => this.#invalid(at, `${whereOf(key)}: ${key} ${what}`),
-        ignore: (key, reason) => this.#ignore(`${whereOf(key)}.${key}`, reason),
+        refuse,
+        ignore: (key, reason) => {
+          const where = Object.hasOwn(kept, key) ? "annotations" : "environment";
+          this.#ignore(`${path}.${where}.${key}`, reason);
+        },
       },
       this.#limits,
     );
@@ -409,16 +420,22 @@ class Reader {
 
   /** Labels and annotations are kept as they are, but for what only the platform may say. */
   #withoutPlatformKeys(
-    entries: Readonly<Record<string, string>>,
+    entries: readonly Text[],
     path: string,
+    kind: "annotations" | "labels",
     withoutEffect: Readonly<Record<string, string>>,
   ): Record<string, string> {
-    return Object.fromEntries(
-      Object.entries(entries).filter(([key]) => {
-        const reason = ownReason(withoutEffect, key);
-        if (reason !== undefined) this.#ignore(`${path}.${key}`, reason);
-        if (!key.startsWith("com.openfaas.cloud.git-")) return true;
-        this.#ignore(`${path}.${key}`, "only the platform says where a function comes from");
+    return textsOf(
+      entries.filter(({ key, at }) => {
+        if (isMistaken(kind, key)) {
+          this.#note(at, `${path}.${kind}: ${quote(key)} ${mistake(kind, key)}`);
+          return false;
+        }
+        const unread = isWithoutEffect(kind, key) ? `the platform reads no such key of ${kind}` : undefined;
+        const reason = ownReason(withoutEffect, key) ?? unread;
+        if (reason !== undefined) this.#ignore(`${path}.${kind}.${key}`, reason);
+        if (!saysOrigin(key)) return true;
+        this.#ignore(`${path}.${kind}.${key}`, "only the platform says where a function comes from");
         return false;
       }),
     );
@@ -449,16 +466,18 @@ class Reader {
   }
 
   #strings(entry: Entry | undefined, path: string, names?: RegExp): Record<string, string> {
-    if (entry === undefined) return {};
-    return Object.fromEntries(
-      this.#map(entry.value, path, entry.at).map(({ key, value, at }) => {
-        if (names !== undefined && !names.test(key))
-          throw this.#invalid(at, `${path}: the name ${quote(key)} must be of letters, digits and _`);
-        const text = isNothing(value) ? "" : this.#string(value, `${path}.${key}`, at);
-        if (text.includes("\0")) throw this.#invalid(at, `${path}.${key} must not hold a NUL`);
-        return [key, text];
-      }),
-    );
+    return textsOf(this.#texts(entry, path, names));
+  }
+
+  #texts(entry: Entry | undefined, path: string, names?: RegExp): Text[] {
+    if (entry === undefined) return [];
+    return this.#map(entry.value, path, entry.at).map(({ key, value, at }) => {
+      if (names !== undefined && !names.test(key))
+        throw this.#invalid(at, `${path}: the name ${quote(key)} must be of letters, digits and _`);
+      const text = isNothing(value) ? "" : this.#string(value, `${path}.${key}`, at);
+      if (text.includes("\0")) throw this.#invalid(at, `${path}.${key} must not hold a NUL`);
+      return { key, text, at };
+    });
   }
 
   #string(node: Node | null, path: string, at: Node | undefined): string {
@@ -499,6 +518,17 @@ class Reader {
     this.#ignored.push({ key, reason });
   }
 
+  #note(at: Node | undefined, what: string): void {
+    if (this.#mistakes.length <= MAX_MISTAKES) this.#mistakes.push(this.#invalid(at, what).message);
+  }
+
+  #mistaken(): Rejected {
+    const told = this.#mistakes.slice(0, MAX_MISTAKES);
+    if (told.length < this.#mistakes.length)
+      told.push(`There may be more: these are the first ${MAX_MISTAKES}.`);
+    return new Rejected("stack-file-invalid", told.join("\n"));
+  }
+
   #invalid(at: Node | undefined | null, what: string): Rejected {
     const offset = at?.range?.[0];
     return offset === undefined ? invalid(this.#name, what) : this.#invalidAt(offset, what);
@@ -515,6 +545,14 @@ function invalid(name: string, what: string, line?: number): Rejected {
 
 function isNothing(value: Node | null): boolean {
   return value === null || (isScalar(value) && value.type === "PLAIN" && NOTHING.has(value.value));
+}
+
+function whereIs(key: string, texts: readonly Text[]): Node | undefined {
+  return texts.find((text) => text.key === key)?.at;
+}
+
+function textsOf(texts: readonly Text[]): Record<string, string> {
+  return Object.fromEntries(texts.map(({ key, text }) => [key, text]));
 }
 
 function ownReason(reasons: Readonly<Record<string, string>>, key: string): string | undefined {

@@ -91,7 +91,10 @@ interface Child {
 }
 
 const CHALLENGE = { "www-authenticate": 'Basic realm="OpenFaaS Cloud"' };
-const NOT_GIT: Refusal = { status: 404, text: "There is no git service at this address." };
+const NOT_GIT: Refusal = {
+  status: 404,
+  text: "There is no git service at this address: a repository's is /git/<owner>/<repository>.git.",
+};
 const NO_TOKEN: Refusal = {
   status: 401,
   text: "Sign in with a platform token as the password; any user name will do.",
