@@ -92,7 +92,7 @@ export class Supervisor {
         CONTROL_PLANE_DATA: data.controlPlane,
         CONTROL_PLANE_HOST: "127.0.0.1",
         CONTROL_PLANE_PORT: String(controlPlane?.port ?? 0),
-        CONTROL_PLANE_ADMIN_PORT: String(controlPlane?.adminPort ?? 0),
+        CONTROL_PLANE_ADMIN_PORT: this.#adminPort("CONTROL_PLANE_ADMIN_PORT", controlPlane),
         PUBLIC_URL: publicUrl,
         LOCAL_OWNER: owner,
         LOCAL_TOKEN: keys.pushToken,
@@ -113,7 +113,7 @@ export class Supervisor {
         EDGE_DRAIN_MS: String(EDGE_DRAIN_MS),
         ...shared,
         LISTEN_FDS: String(held.descriptors.length),
-        EDGE_ADMIN_PORT: String(edge?.adminPort ?? 0),
+        EDGE_ADMIN_PORT: this.#adminPort("EDGE_ADMIN_PORT", edge),
         EDGE_DATA: data.edge,
         FUNCTIONS_DOMAIN: "localhost",
         SYSTEM_DOMAIN: "localhost",
@@ -177,6 +177,11 @@ export class Supervisor {
       this.#say(error.message);
       return status;
     }
+  }
+
+  /** Of a plane that ran before the one it had, else the one that the environment gives, else any. */
+  #adminPort(name: string, before: ReadyMessage | undefined): string {
+    return String(before?.adminPort ?? this.#passedOn[name] ?? 0);
   }
 
   /** `stop` ends what is there; nothing may be started behind its back. */
