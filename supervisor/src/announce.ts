@@ -10,6 +10,8 @@ export function announcement(platform: Platform): string {
     ...(exampleUrl === null ? [] : [["Try", `curl ${exampleUrl}`] satisfies [string, string]]),
     ["Deploy", `git remote add cloud ${git}`],
     ["", "git push cloud main"],
+    ["Metrics", `${platform.edgeMetricsUrl}  (edge)`],
+    ["", `${platform.controlPlaneMetricsUrl}  (control plane)`],
     ["Isolation", platform.isolation],
     ["Data", `${platform.data}  (logs in ${platform.data}/logs)`],
   ];

@@ -1,0 +1,33 @@
+import { expect, test } from "vitest";
+import { announcement, announcementForPrograms } from "../src/announce.ts";
+import type { Platform } from "../src/supervisor.ts";
+
+const PLATFORM: Platform = {
+  data: "/data",
+  owner: "alice",
+  token: "ofc_token",
+  dashboardUrl: "http://system.localhost:8080/dashboard/",
+  signInUrl: "http://system.localhost:8080/sign-in",
+  gitBaseUrl: "http://system.localhost:8080/git",
+  exampleUrl: null,
+  isolation: "none",
+  edgeMetricsUrl: "http://127.0.0.1:9001/metrics",
+  controlPlaneMetricsUrl: "http://127.0.0.1:9002/metrics",
+  pids: { supervisor: 1, edge: 2, controlPlane: 3 },
+};
+
+test("people are told where the metrics of either plane are", () => {
+  const lines = announcement(PLATFORM).split("\n");
+  const first = lines.findIndex((line) => line.startsWith("  Metrics "));
+  expect(lines.slice(first, first + 2)).toEqual([
+    "  Metrics    http://127.0.0.1:9001/metrics  (edge)",
+    "             http://127.0.0.1:9002/metrics  (control plane)",
+  ]);
+});
+
+test("so are programs", () => {
+  expect(JSON.parse(announcementForPrograms(PLATFORM))).toMatchObject({
+    edgeMetricsUrl: "http://127.0.0.1:9001/metrics",
+    controlPlaneMetricsUrl: "http://127.0.0.1:9002/metrics",
+  });
+});
