@@ -22,6 +22,10 @@ export const USAGE = `npm start -- [flags]
   --empty         do not push the bundled example
   --json          one line of JSON on standard output when ready, everything else on standard error
   --help          this text
+
+The logs in <data>/logs say only what goes wrong, so they may be empty.
+  LOG_LEVEL=info npm start         logs each call, and what the platform does besides
+  EDGE_ACCESS_LOG=all npm start    logs each call and nothing more
 `;
 
 /** @throws KnownError `usage` */

@@ -1,5 +1,7 @@
 import { once } from "node:events";
+import { readFile } from "node:fs/promises";
 import { createServer, type Server } from "node:net";
+import { join } from "node:path";
 import { expect, test } from "vitest";
 import { eventually } from "../../test/support/eventually.ts";
 import { TestPlatform } from "../../test/support/platform.ts";
@@ -28,6 +30,19 @@ test("the planes have the admin ports that the environment gives, and come back 
       platform.metrics(plane).catch(() => undefined),
     );
   }
+}, 60_000);
+
+test("EDGE_ACCESS_LOG=all writes calls to the edge's log although the supervisor makes the level warn", async () => {
+  await using folder = await temporaryFolder();
+  await using platform = await TestPlatform.start({
+    data: folder.path,
+    environment: { EDGE_ACCESS_LOG: "all" },
+  });
+  await platform.get(`${platform.functionUrl("nowhere")}/asked-for`);
+  const log = join(folder.path, "logs/edge.log");
+  await eventually("the call is in the log", async () =>
+    (await readFile(log, "utf8")).includes("/asked-for"),
+  );
 }, 60_000);
 
 /** Two that are free now, and different since the first is held while the second is chosen. */

@@ -1,6 +1,6 @@
 import { KnownError } from "@openfaas-cloud/shared/known-error.ts";
 import { expect, test } from "vitest";
-import { parseOptions } from "../src/options.ts";
+import { parseOptions, USAGE } from "../src/options.ts";
 
 test("no flags are the embedded defaults", () => {
   expect(parseOptions([])).toEqual({
@@ -23,6 +23,11 @@ test("every flag is understood", () => {
     empty: true,
     help: true,
   });
+});
+
+test("the help says what fills the logs, which are empty while all is well", () => {
+  expect(USAGE).toContain("LOG_LEVEL=info npm start");
+  expect(USAGE).toContain("EDGE_ACCESS_LOG=all npm start");
 });
 
 test.for([
