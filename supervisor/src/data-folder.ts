@@ -1,18 +1,23 @@
 import { execFile } from "node:child_process";
-import { chmodSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { chmodSync, readFileSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
-import { KnownError } from "@openfaas-cloud/shared/known-error.ts";
+import { errorMessage, KnownError } from "@openfaas-cloud/shared/known-error.ts";
+import { errorCode } from "./error-code.ts";
+import { NewFolders } from "./new-folders.ts";
 
 const run = promisify(execFile);
 
 /** Everything the platform keeps, below one folder that nobody else can look into. */
-export interface DataFolder {
+export interface DataFolder extends Disposable {
   readonly path: string;
   readonly edge: string;
   readonly controlPlane: string;
   readonly logs: string;
+  readonly keys: string;
+  /** Removes what opening it made and nothing came into. */
+  [Symbol.dispose](): void;
 }
 
 /** Made once for a data folder and kept, so that a second start prints the same push URL. */
@@ -22,6 +27,7 @@ export interface Keys {
   readonly pushToken: string;
 }
 
+/** @throws KnownError `data-unusable`, with everything as it was */
 export function openDataFolder(given: string): DataFolder {
   const path = resolve(given);
   const folder = {
@@ -29,24 +35,24 @@ export function openDataFolder(given: string): DataFolder {
     edge: join(path, "edge"),
     controlPlane: join(path, "control-plane"),
     logs: join(path, "logs"),
+    keys: join(path, "keys"),
   };
+  const made = new NewFolders();
   try {
-    for (const each of Object.values(folder)) mkdirSync(each, { recursive: true, mode: 0o700 });
+    for (const each of Object.values(folder)) made.make(each);
     chmodSync(path, 0o700);
   } catch (error) {
-    throw new KnownError("data-unusable", `The data folder ${path} cannot be used: ${reason(error)}`, {
-      cause: error,
-    });
+    made[Symbol.dispose]();
+    const message = `The data folder ${path} cannot be used: ${errorMessage(error)}. Choose another one with --data.`;
+    throw new KnownError("data-unusable", message, { cause: error });
   }
-  return folder;
+  return { ...folder, [Symbol.dispose]: () => made[Symbol.dispose]() };
 }
 
 export async function keepKeys(data: DataFolder): Promise<Keys> {
-  const folder = join(data.path, "keys");
-  mkdirSync(folder, { recursive: true, mode: 0o700 });
   return {
-    feedCredential: await keep(join(folder, "feed-credential"), ""),
-    pushToken: await keep(join(folder, "push-token"), "ofc_"),
+    feedCredential: await keep(join(data.keys, "feed-credential"), ""),
+    pushToken: await keep(join(data.keys, "push-token"), "ofc_"),
   };
 }
 
@@ -101,11 +107,7 @@ function read(file: string): string | undefined {
   try {
     return readFileSync(file, "utf8").trim() || undefined;
   } catch (error) {
-    if (error instanceof Error && "code" in error && error.code === "ENOENT") return undefined;
-    throw new KnownError("data-unusable", `${file} cannot be read: ${reason(error)}`, { cause: error });
+    if (errorCode(error) === "ENOENT") return undefined;
+    throw new KnownError("data-unusable", `${file} cannot be read: ${errorCode(error)}`, { cause: error });
   }
-}
-
-function reason(error: unknown): string {
-  return error instanceof Error && "code" in error ? String(error.code) : String(error);
 }

@@ -1,4 +1,4 @@
-import { readFile, stat } from "node:fs/promises";
+import { readdir, readFile, stat, symlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { temporaryFolder } from "../../test/support/temporary-folder.ts";
@@ -23,14 +23,30 @@ test("keys are made once and stay", async () => {
   expect(await keepKeys(data)).toEqual(first);
 });
 
-test("a data folder that cannot be made is named", async () => {
+test.for(["", "/data", "/deep/data"])("a data folder at a file%s is refused in words", async (below) => {
   await using folder = await temporaryFolder();
-  const file = join(folder.path, "owner");
-  await chooseOwner(openDataFolder(folder.path), "alice");
-  expect(await readFile(file, "utf8")).toBe("alice\n");
-  expect(() => openDataFolder(join(file, "data"))).toThrow(
-    `The data folder ${file}/data cannot be used: ENOTDIR`,
+  const file = join(folder.path, "file");
+  await writeFile(file, "mine");
+  expect(() => openDataFolder(file + below)).toThrow(
+    `The data folder ${file}${below} cannot be used: ${file} is a file, not a folder. Choose another one with --data.`,
   );
+  expect(await readFile(file, "utf8")).toBe("mine");
+});
+
+test("a data folder behind a link to nothing is refused in words, and nothing is left of it", async () => {
+  await using folder = await temporaryFolder();
+  await symlink(join(folder.path, "nothing"), join(folder.path, "link"));
+  expect(() => openDataFolder(join(folder.path, "link/data"))).toThrow(
+    `${folder.path}/link cannot be made (EEXIST). Choose another one with --data.`,
+  );
+  expect(await readdir(folder.path)).toEqual(["link"]);
+});
+
+test("a data folder that can be used in part only is left as it was", async () => {
+  await using folder = await temporaryFolder();
+  await writeFile(join(folder.path, "logs"), "mine");
+  expect(() => openDataFolder(folder.path)).toThrow(`${folder.path}/logs is a file, not a folder.`);
+  expect(await readdir(folder.path)).toEqual(["logs"]);
 });
 
 test("the first owner of a data folder stays its default", async () => {

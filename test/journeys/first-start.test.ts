@@ -137,6 +137,17 @@ test("a port in use is refused in one line, and nothing is left running", async 
   });
 });
 
+test.runIf(process.platform === "linux")(
+  "a data folder where none can be made is refused in one line",
+  async () => {
+    expect(await startAndEnd("--port", "0", "--data", "/proc/x/data")).toEqual({
+      code: 1,
+      stderr:
+        "The data folder /proc/x/data cannot be used: /proc/x cannot be made (ENOENT). Choose another one with --data.\n",
+    });
+  },
+);
+
 test("a flag that does not exist ends the start with code 2", async () => {
   const { code, stderr } = await startAndEnd("--prot", "8080");
   expect(code).toBe(2);
@@ -145,7 +156,11 @@ test("a flag that does not exist ends the start with code 2", async () => {
 });
 
 async function startAndEnd(...args: string[]) {
-  const child = spawn(process.execPath, [MAIN, ...args], { stdio: ["ignore", "ignore", "pipe"] });
+  const child = spawn(process.execPath, [MAIN, ...args], {
+    stdio: ["ignore", "ignore", "pipe"],
+    timeout: 10_000,
+    killSignal: "SIGKILL",
+  });
   const chunks: Buffer[] = [];
   child.stderr.on("data", (chunk: Buffer) => chunks.push(chunk));
   const [code] = await once(child, "close");
