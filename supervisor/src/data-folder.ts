@@ -56,17 +56,25 @@ export async function keepKeys(data: DataFolder): Promise<Keys> {
   };
 }
 
-/**
- * The local owner: as asked, else the first one this folder had, else after the person's name in git.
- * @throws KnownError `usage` where the one asked for cannot be an owner
- */
+/** The local owner: as asked and checked, else the first one this folder had, else after the person's name in git. */
 export async function chooseOwner(data: DataFolder, asked: string | undefined): Promise<string> {
   const file = join(data.path, "owner");
   const remembered = read(file);
   if (asked === undefined && remembered !== undefined) return remembered;
-  const chosen = asked === undefined ? await ownerFromGit() : await checkOwner(asked);
+  const chosen = asked ?? (await ownerFromGit());
   if (remembered === undefined) writeFileSync(file, `${chosen}\n`, { mode: 0o600 });
   return chosen;
+}
+
+/** @throws KnownError `usage` where it cannot be an owner */
+export async function checkOwner(asked: string): Promise<void> {
+  const slug = await slugOf(asked);
+  if (slug === asked) return;
+  const hint = slug === undefined ? "" : ` "${slug}" would do.`;
+  throw new KnownError(
+    "usage",
+    `--owner must be 1 to 63 of a-z, 0-9 and -, and no reserved word; "${asked}" is not.${hint}`,
+  );
 }
 
 async function ownerFromGit(): Promise<string> {
@@ -75,16 +83,6 @@ async function ownerFromGit(): Promise<string> {
     () => "",
   );
   return (await slugOf(name)) ?? "dev";
-}
-
-async function checkOwner(asked: string): Promise<string> {
-  const slug = await slugOf(asked);
-  if (slug === asked) return slug;
-  const hint = slug === undefined ? "" : ` "${slug}" would do.`;
-  throw new KnownError(
-    "usage",
-    `--owner must be 1 to 63 of a-z, 0-9 and -, and no reserved word; "${asked}" is not.${hint}`,
-  );
 }
 
 /** Asked of a process that ends, since the schemas behind it would stay in this one's memory for good (15 MB). */

@@ -3,7 +3,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { KnownError } from "@openfaas-cloud/shared/known-error.ts";
 import type { ReadyMessage, StatusReply } from "@openfaas-cloud/shared/process-message.ts";
-import { chooseOwner, keepKeys, openDataFolder } from "./data-folder.ts";
+import { checkOwner, chooseOwner, keepKeys, openDataFolder } from "./data-folder.ts";
 import { DataLock } from "./data-lock.ts";
 import type { Options } from "./options.ts";
 import {
@@ -61,11 +61,15 @@ export class Supervisor {
 
   /** @throws KnownError where it cannot start; what did start has to be stopped still */
   async start(): Promise<Platform> {
-    const data = openDataFolder(this.#options.data);
+    const { owner: asked } = this.#options;
+    if (asked !== undefined) await checkOwner(asked);
+    const data = this.#stack.use(openDataFolder(this.#options.data));
+    // Before the port: what a killed supervisor left running may hold that still.
     const lock = this.#stack.use(await DataLock.acquire(data.path));
-    const owner = await chooseOwner(data, this.#options.owner);
-    const keys = await keepKeys(data);
+    // Before anything is kept: a start that is refused the port leaves no folder behind.
     const held = this.#stack.use(await PublicPort.hold(this.#options.port));
+    const owner = await chooseOwner(data, asked);
+    const keys = await keepKeys(data);
     const { port } = held;
     const publicUrl = `http://localhost:${port}`;
     const shared = {

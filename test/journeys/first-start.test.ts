@@ -1,5 +1,6 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
+import { mkdir, readdir } from "node:fs/promises";
 import { createServer } from "node:net";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -116,8 +117,9 @@ test("a data folder in use is refused with the process that holds it", async () 
   await expect(second).rejects.toThrow(`in use by process ${platform.ready.pids.supervisor}.`);
 }, 60_000);
 
-test("a port in use is refused in one line, and nothing is left running", async () => {
+test("a port in use is refused in one line, and nothing is left running or in the way", async () => {
   await using folder = await temporaryFolder();
+  await mkdir(join(folder.path, "mine"));
   const holder = createServer().listen(0, "127.0.0.1");
   await once(holder, "listening");
   const address = holder.address();
@@ -126,7 +128,7 @@ test("a port in use is refused in one line, and nothing is left running", async 
     "--port",
     String(port),
     "--data",
-    folder.path,
+    join(folder.path, "mine/new/data"),
     "--owner",
     "alice",
   );
@@ -135,6 +137,15 @@ test("a port in use is refused in one line, and nothing is left running", async 
     code: 1,
     stderr: `Port ${port} is in use (127.0.0.1). Choose another one with --port.\n`,
   });
+  expect(await readdir(folder.path, { recursive: true })).toEqual(["mine"]);
+});
+
+test("an owner that cannot be one is refused before anything is written", async () => {
+  await using folder = await temporaryFolder();
+  const { code, stderr } = await startAndEnd("--data", join(folder.path, "data"), "--owner", "Nina!");
+  expect(code).toBe(2);
+  expect(stderr).toContain('"Nina!" is not. "nina" would do.');
+  expect(await readdir(folder.path)).toEqual([]);
 });
 
 test.runIf(process.platform === "linux")(
