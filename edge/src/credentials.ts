@@ -66,8 +66,10 @@ export function isPlatformCredential(authorization: string): boolean {
   return hasToken(unbroken) || runsOf(unbroken).some(hidesToken);
 }
 
-/** Short enough to find what is left of one that was cut. */
-const ACCESS_TOKEN_WITHIN = new RegExp(`${ACCESS_TOKEN_PREFIX}[\\w-]{8}`);
+/** What begins so, if it was cut as well; within a longer word only what is long enough to be no part of a name. */
+const ACCESS_TOKEN_WITHIN = new RegExp(
+  `(?<![A-Za-z0-9])${ACCESS_TOKEN_PREFIX}[\\w-]{8}|${ACCESS_TOKEN_PREFIX}[\\w-]{20}`,
+);
 /** What a JSON object begins with in base64, and so each part of a session token but its signature. */
 const OBJECT_IN_BASE64 = "eyJ";
 

@@ -3,9 +3,9 @@ import type { RequestLines } from "./exchange.ts";
 /**
  * Whether a browser was made to ask by a page of another origin. Asked where the credential is one that browsers send of
  * themselves: sibling functions are the same site to a browser, so that no SameSite keeps them out. A link that is followed
- * is no attack, and fills no frame; a form that is posted, a script's request, an image or a WebSocket may be. Who sends none of these headers
- * is taken for no browser: over https, and to localhost, every browser says one of them. Over plain http to any other host
- * an image does not, and neither does it bring a session, whose cookie is for https alone.
+ * is no attack, and fills no frame; a form that is posted, a script's request, an image or a WebSocket may be. Who sends none
+ * of these headers is taken for no browser: over https, and to localhost, every browser of today says one of them. Over plain
+ * http to any other host an image does not, and neither does it bring a session, whose cookie is for https alone.
  */
 export function isCrossSite({ method, rawHeaders }: RequestLines, host: string | undefined): boolean {
   let site: string | undefined;

@@ -72,8 +72,10 @@ export class LeaveTaking {
     const busy = new Set(this.#underWay());
     const quietBeforeMs = performance.now() - QUIET_MS;
     for (const [client, { socket, sinceMs, bytesRead }] of this.#connections) {
-      if (sinceMs <= quietBeforeMs && socket.bytesRead === bytesRead && !busy.has(client))
-        socket.destroySoon();
+      // Whose last answer is not taken yet is no quiet one.
+      const isQuiet =
+        sinceMs <= quietBeforeMs && socket.bytesRead === bytesRead && socket.writableLength === 0;
+      if (isQuiet && !busy.has(client)) socket.destroySoon();
     }
   }
 

@@ -7,19 +7,23 @@ import type { RouteTable } from "./route-table.ts";
 
 /** `highWaterMark` as for clients' sockets (full-lane.ts): what is held of an answer before the function is made to wait. */
 const CONNECTION = { timeout: 2_000, highWaterMark: 16 * 1024 };
-const connect = buildConnector(CONNECTION);
+
 /**
  * undici takes a reset for the end of an answer that has no other, and half of it would look whole. Under another code it is an
  * error like any other.
  */
-const connectAndTellResets: typeof connect = (options, callback) => {
-  connect(options, (...result) => {
-    result[1]?.prependListener("error", (error: NodeJS.ErrnoException) => {
-      if (error.code === "ECONNRESET") error.code = "EUPSTREAMRESET";
+function connectorThatTellsResets(): buildConnector.connector {
+  const connect = buildConnector(CONNECTION);
+  return (options, callback) => {
+    connect(options, (...result) => {
+      result[1]?.prependListener("error", (error: NodeJS.ErrnoException) => {
+        if (error.code === "ECONNRESET") error.code = "EUPSTREAMRESET";
+      });
+      callback(...result);
     });
-    callback(...result);
-  });
-};
+  };
+}
+
 const FAILURES_TO_EJECT = 5;
 const EJECTION_MS = 30_000;
 const MAX_EJECTION_MS = 300_000;
@@ -82,7 +86,7 @@ export class Replica {
 
   #openPool(): Pool {
     const pool = new Pool(this.#url, {
-      connect: connectAndTellResets,
+      connect: connectorThatTellsResets(),
       // The waits for head and body are bounded by the deadline clock, which also holds against endless 1xx answers.
       headersTimeout: 0,
       bodyTimeout: 0,

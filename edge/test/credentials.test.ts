@@ -35,7 +35,8 @@ test.each<[string, string, boolean]>([
     true,
   ],
   ["an access token whose pair was not encoded", "Basic me:ofc_0123456789abcdef", true],
-  ["an access token glued to its scheme", "Bearerofc_0123456789abcdef", true],
+  ["an access token glued to its scheme", "Bearerofc_0123456789abcdef0123456789abcdef", true],
+  ["a function's own name that holds our prefix", basic("mofc_admin_user:pw"), false],
   ["an access token in brackets", "Bearer <ofc_0123456789abcdef>", true],
   ["an access token in a URL", "Bearer http://me:ofc_0123456789abcdef@x/", true],
   [

@@ -1,4 +1,5 @@
 import { createHash } from "node:crypto";
+import { connect } from "node:net";
 import type { Duplex } from "node:stream";
 import { expect, test } from "vitest";
 import { FeedServer, route } from "./support/feed-server.ts";
@@ -440,4 +441,39 @@ test.each(["function", "client"])("a tunnel whose %s reads nothing any more ends
   if (who === "client") client.socket.pause();
   else flood(client.socket);
   await until(async () => (await edge.metric("ofc_edge_tunnels")) === 0, "the tunnel's end", 10_000);
+});
+
+test("a tunnel that is full all the time, and read, goes on", async () => {
+  const piece = Buffer.alloc(64 * 1024);
+  await using fn = await upstream(undefined, (_request, socket) => {
+    socket.on("error", () => undefined);
+    socket.write(SWITCHED);
+    const go = (): void => {
+      while (!socket.destroyed && socket.write(piece)) {
+        // Until it is full.
+      }
+    };
+    socket.on("drain", go);
+    go();
+  });
+  await using feed = await new FeedServer([route("alice/ws", [fn.url])]).listen();
+  await using edge = await testEdge(feed.origin, { timeouts: { writeIdleMs: 1_500 } });
+  const client = connect(edge.port, "127.0.0.1");
+  client.write(handshake("/ws"));
+  let read = 0;
+  client.on("data", (chunk: Buffer) => {
+    read += chunk.length;
+    // Slower than it is sent, by far.
+    client.pause();
+    setTimeout(() => client.resume(), 10);
+  });
+  const startedMs = performance.now();
+  await until(
+    () => client.destroyed || performance.now() - startedMs > 5_000,
+    "its end, or time to pass",
+    10_000,
+  );
+  expect(client.destroyed).toBe(false);
+  expect(read).toBeGreaterThan(1024 * 1024);
+  client.destroy();
 });

@@ -112,7 +112,7 @@ export const RouteSnapshot = z.object({
 export type RouteSnapshot = z.infer<typeof RouteSnapshot>;
 
 /**
- * Upserts and removals of one change together. An edge takes a change in with no request between: so many in some 15 ms.
+ * Upserts of one change, and removals. An edge takes a change in with no request between: so many upserts in some 15 ms.
  * What is more goes as several changes: a snapshot, which the edge judges between requests, is subject to its collapse rule.
  */
 export const MOST_IN_CHANGE = 500;

@@ -30,7 +30,9 @@ const BETWEEN_EDGES: ReadonlySet<string> = new Set(["EDGE_WORKER", "EDGE_SUCCESS
 export function passedOn(environment: Readonly<Record<string, string | undefined>>): Record<string, string> {
   return Object.fromEntries(
     Object.entries(environment).flatMap(([name, value]) =>
-      PASSED_ON.test(name) && !BETWEEN_EDGES.has(name) && value !== undefined ? [[name, value]] : [],
+      PASSED_ON.test(name) && !BETWEEN_EDGES.has(name) && value !== undefined && value !== ""
+        ? [[name, value]]
+        : [],
     ),
   );
 }

@@ -44,8 +44,11 @@ export function isWithoutEffect(kind: "annotations" | "labels", key: string): bo
   return key.toLowerCase().startsWith(OPENFAAS) && !OPENFAAS_READ[kind].includes(key);
 }
 
+/** Of a key that is compared; no known one is half as long. */
+const MAX_COMPARED_CHARACTERS = 100;
+
 function nearest(key: string): string {
-  const written = key.toLowerCase();
+  const written = key.slice(0, MAX_COMPARED_CHARACTERS).toLowerCase();
   const [first] = ANNOTATIONS.map((known) => ({ known, edits: editsBetween(written, known) })).toSorted(
     (a, b) => a.edits - b.edits,
   );

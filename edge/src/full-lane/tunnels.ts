@@ -1,4 +1,4 @@
-import type { Socket } from "node:net";
+import { Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import type { Route } from "@openfaas-cloud/shared/route.ts";
 import type { Session } from "../authenticate.ts";
@@ -75,15 +75,17 @@ export class Tunnels implements Timed, Disposable {
     const early = exchange.early?.take();
     exchange.response.detachSocket(client);
     exchange.upgraded = true;
-    const tunnel = new Tunnel(exchange, upgraded, this.#options);
+    const tunnel = new Tunnel(exchange, upgraded, early?.length ?? 0, this.#options);
     this.#open.add(tunnel);
     const forgetTunnel = upgraded.replica.addTunnel(() => tunnel.end());
     // The decision may have been taken back while the function thought about its 101.
     this.#endIfRevoked(tunnel);
-    client.setTimeout(0);
-    client.setKeepAlive(true, KEEP_ALIVE_PROBE_MS);
-    client.write(switchingProtocols(upgraded.lines), "latin1");
-    tunnel.join(early);
+    if (!tunnel.isOver) {
+      client.setTimeout(0);
+      client.setKeepAlive(true, KEEP_ALIVE_PROBE_MS);
+      client.write(switchingProtocols(upgraded.lines), "latin1");
+      tunnel.join(early);
+    }
     await tunnel.ended;
     this.#open.delete(tunnel);
     forgetTunnel();
@@ -108,12 +110,13 @@ class Tunnel {
   /** Since when one of them has said all that it had to say. */
   #halfClosedMs: number | undefined;
   /** Of the client's connection, as far as it was told. */
-  #received = 0;
-  #sent = 0;
+  #received: number;
+  #sent: number;
   readonly #unread: readonly Unread[];
   isOver = false;
 
-  constructor(exchange: FullExchange, upgraded: Upgraded, options: TunnelsOptions) {
+  /** @param early how much the client has sent already, in bytes */
+  constructor(exchange: FullExchange, upgraded: Upgraded, early: number, options: TunnelsOptions) {
     const { route, session, usage } = exchange;
     this.pass = route === undefined ? undefined : { route, session };
     this.#client = exchange.request.socket;
@@ -129,6 +132,9 @@ class Tunnel {
       side.on("close", () => this.end());
       side.on("end", halfClosed);
     }
+    // Told from here on, short of what it said early: earlier requests of the connection have counted their own.
+    this.#received = this.#client.bytesRead - early;
+    this.#sent = this.#client.bytesWritten;
     if (this.#client.destroyed || this.#upstream.destroyed) this.end();
   }
 
@@ -138,7 +144,7 @@ class Tunnel {
 
   /** @param early what the client has sent already */
   join(early: Buffer | undefined): void {
-    this.#received = this.#client.bytesRead - (early?.length ?? 0);
+    // The head of the 101 is none of its bytes.
     this.#sent = this.#client.bytesWritten;
     if (early !== undefined && early.length > 0) this.#upstream.write(early);
     this.#upstream.pipe(this.#client);
@@ -173,7 +179,9 @@ class Tunnel {
 /** How long one side has taken nothing of what waits for it. */
 class Unread {
   readonly #side: Duplex;
-  #waiting = 0;
+  /** What was ever written to it, and how much of that is still held. */
+  #written = 0;
+  #held = 0;
   #sinceMs = 0;
 
   constructor(side: Duplex) {
@@ -181,10 +189,13 @@ class Unread {
   }
 
   forMs(nowMs: number): number {
-    const waiting = this.#side.writableLength;
-    // Full, nothing is written to it: as long as none of that goes, it stays the same.
-    if (waiting === 0 || waiting !== this.#waiting) this.#sinceMs = nowMs;
-    this.#waiting = waiting;
+    const { writableLength } = this.#side;
+    // A piece is held until the kernel has taken all of it, so that what is held can be the same and never the same bytes.
+    const written = this.#side instanceof Socket ? this.#side.bytesWritten : 0;
+    const taken = written - writableLength !== this.#written - this.#held;
+    if (writableLength === 0 || taken) this.#sinceMs = nowMs;
+    this.#written = written;
+    this.#held = writableLength;
     return nowMs - this.#sinceMs;
   }
 }

@@ -4,8 +4,10 @@ import type { Duplex } from "node:stream";
 
 /** How many requests a client may send ahead of their answers. Who sends more is served these, and its connection closed. */
 const MAX_AHEAD = 100;
-/** In characters, of the heads of those that wait. */
-const MAX_AHEAD_CHARACTERS = 64 * 1024;
+/** Of what those that wait hold: their heads, and what node:http reads of their bodies before it stops. */
+const MAX_AHEAD_BYTES = 64 * 1024;
+/** Of a body that says no length; more than that of any is not read before somebody takes it. */
+const MOST_OF_BODY_BYTES = 16 * 1024;
 
 /** Serves one request, and gives the response that tells when it is over; none where it has ended the connection. */
 type Serve = () => ServerResponse | undefined;
@@ -13,7 +15,7 @@ type Serve = () => ServerResponse | undefined;
 /** Where one connection is: one request is being served, and others came behind it. */
 interface Line {
   readonly waiting: Serve[];
-  waitingCharacters: number;
+  waitingBytes: number;
   /** The request that was read last: what breaks now breaks in its body, or behind it. */
   newest: IncomingMessage;
   /** Nothing that is read from here on is served, and the connection ends with what is. */
@@ -33,20 +35,20 @@ export class Turns {
     const { socket } = request;
     const line = this.#lines.get(socket);
     if (line === undefined) {
-      const fresh: Line = { waiting: [], waitingCharacters: 0, newest: request, closed: false };
+      const fresh: Line = { waiting: [], waitingBytes: 0, newest: request, closed: false };
       this.#lines.set(socket, fresh);
       this.#serve(socket, fresh, serve);
     } else if (!line.closed) {
-      const characters = charactersOf(request);
-      if (line.waiting.length === MAX_AHEAD || line.waitingCharacters + characters > MAX_AHEAD_CHARACTERS) {
+      const bytes = heldBytesOf(request);
+      if (line.waiting.length === MAX_AHEAD || line.waitingBytes + bytes > MAX_AHEAD_BYTES) {
         line.closed = true;
         stopParsing(socket);
         return;
       }
       line.newest = request;
-      line.waitingCharacters += characters;
+      line.waitingBytes += bytes;
       line.waiting.push(() => {
-        line.waitingCharacters -= characters;
+        line.waitingBytes -= bytes;
         return serve();
       });
     }
@@ -98,8 +100,10 @@ function stopParsing(socket: Socket): void {
     .pause();
 }
 
-function charactersOf({ url = "", rawHeaders }: IncomingMessage): number {
-  let characters = url.length;
-  for (const part of rawHeaders) characters += part.length;
-  return characters;
+function heldBytesOf({ url = "", headers, rawHeaders }: IncomingMessage): number {
+  let bytes = url.length;
+  for (const part of rawHeaders) bytes += part.length;
+  const length = Number(headers["content-length"] ?? 0);
+  const isChunked = headers["transfer-encoding"] !== undefined;
+  return bytes + (isChunked ? MOST_OF_BODY_BYTES : Math.min(length, MOST_OF_BODY_BYTES));
 }

@@ -250,7 +250,9 @@ export class PlainConnection {
       this.#linger(exchange.reason === undefined ? DISCARD_MS : LINGER_MS);
       return;
     }
-    if (this.needsDrain) this.#waitForReader();
+    // Who goes takes what it has been given; what it has sent ahead finds the next edge.
+    if (this.needsDrain && this.#parts.clients.draining) this.#linger(DISCARD_MS);
+    else if (this.needsDrain) this.#waitForReader();
     else this.#goOn();
   }
 
@@ -311,6 +313,7 @@ export class PlainConnection {
   #refuseLateHead(): void {
     const { clients } = this.#parts;
     // All that it sent was read, so that closing resets nothing; a client that drips on has had its time.
+    this.#held = undefined;
     this.#enter("lingering");
     const status = respondToBrokenClient(this.#socket, { code: "ERR_HTTP_REQUEST_TIMEOUT" });
     if (status === undefined) return;

@@ -137,7 +137,7 @@ export class RouteFiles implements AsyncDisposable {
       // Looked up only now, since somebody else may have saved meanwhile.
       const last = (await this.#generations()).at(-1);
       const sequence = last === undefined ? 1 : sequenceOf(last) + 1;
-      // Two who take the same number at once do not write over each other: their versions differ, or their tables are the same.
+      // Two who take the same number at once do not write over each other: of one epoch, tables of one version are the same.
       const name = `routes-${String(sequence).padStart(12, "0")}-${table.version}.json`;
       await rename(temporary, join(this.#directory, name));
     } catch (error) {
@@ -145,8 +145,17 @@ export class RouteFiles implements AsyncDisposable {
       await rm(temporary, { force: true });
       throw error;
     }
-    await using directory = await open(this.#directory, "r");
-    await directory.sync();
+    await this.#syncDirectory();
+  }
+
+  /** So that its name outlives a loss of power. It is stored without as well, and some file systems cannot do it. */
+  async #syncDirectory(): Promise<void> {
+    try {
+      await using directory = await open(this.#directory, "r");
+      await directory.sync();
+    } catch (error) {
+      this.#logger.warn({ error: errorMessage(error) }, "the directory of stored routes could not be synced");
+    }
   }
 
   async #removeOld(): Promise<void> {

@@ -244,7 +244,10 @@ export class AccessWorld {
     const isOurs =
       call.authorization !== undefined &&
       (!basic || LOOKS_LIKE_ACCESS_TOKEN.test(call.authorization.token.text));
-    const token = isOurs ? call.authorization?.token : call.cookies[0];
+    const [cookie] = call.cookies;
+    // An access token counts for nothing there.
+    const session = cookie?.text.startsWith("ofc_") ? undefined : cookie;
+    const token = isOurs ? call.authorization?.token : session;
     if (token === undefined) return new Set<Outcome>(["signed-out"]);
     const ambient = !isOurs || basic;
     if (ambient && call.crossSite) return new Set<Outcome>(["cross-site"]);
