@@ -174,6 +174,26 @@ test("heads that wait for their turn are bounded in size as well, and the connec
   expect(fn.requests.length).toBeLessThan(8);
 });
 
+test("bodies that wait for their turn are bounded with their heads", async () => {
+  const answer: (() => void)[] = [];
+  await using fn = await upstream((request, response) => {
+    request.resume();
+    answer.push(() => response.end("ok"));
+  });
+  await using feed = await new FeedServer([route("alice/f", [fn.url])]).listen();
+  await using edge = await testEdge(feed.origin, { plainLane: false });
+  const body = "b".repeat(15_000);
+  const post = `POST /f HTTP/1.1\r\nHost: alice.fn.test\r\nContent-Length: ${body.length}\r\n\r\n${body}`;
+  using client = rawClient(edge.port, post.repeat(50));
+  await until(() => edgeSideOf(client.socket)?.isPaused() === true, "it to be read no further");
+  await until(() => {
+    answer.shift()?.();
+    return client.socket.destroyed;
+  }, "the end of the connection");
+  expect(fn.requests.length).toBeGreaterThan(3);
+  expect(fn.requests.length).toBeLessThan(9);
+});
+
 test.each(LANES)(
   "a refusal that is not read is given up in time (%s lane)",
   async (_lane, plainLane) => {

@@ -4,17 +4,20 @@ import type { Duplex } from "node:stream";
 
 /** How many requests a client may send ahead of their answers. Who sends more is served these, and its connection closed. */
 const MAX_AHEAD = 100;
-/** Of what those that wait hold: their heads, and what node:http reads of their bodies before it stops. */
+/** Of what those that wait hold: their heads, and what node:http has read of their bodies. */
 const MAX_AHEAD_BYTES = 64 * 1024;
-/** Of a body that says no length; more than that of any is not read before somebody takes it. */
-const MOST_OF_BODY_BYTES = 16 * 1024;
 
 /** Serves one request, and gives the response that tells when it is over; none where it has ended the connection. */
 type Serve = () => ServerResponse | undefined;
 
+interface Waiting {
+  readonly serve: Serve;
+  bytes: number;
+}
+
 /** Where one connection is: one request is being served, and others came behind it. */
 interface Line {
-  readonly waiting: Serve[];
+  readonly waiting: Waiting[];
   waitingBytes: number;
   /** The request that was read last: what breaks now breaks in its body, or behind it. */
   newest: IncomingMessage;
@@ -39,19 +42,23 @@ export class Turns {
       this.#lines.set(socket, fresh);
       this.#serve(socket, fresh, serve);
     } else if (!line.closed) {
-      const bytes = heldBytesOf(request);
-      if (line.waiting.length === MAX_AHEAD || line.waitingBytes + bytes > MAX_AHEAD_BYTES) {
+      // Whatever comes behind a request comes behind its body: what is held of that is known only now.
+      const last = line.waiting.at(-1);
+      if (last !== undefined) weigh(line, last, line.newest.readableLength);
+      if (line.waiting.length === MAX_AHEAD || line.waitingBytes + headBytesOf(request) > MAX_AHEAD_BYTES) {
         line.closed = true;
         stopParsing(socket);
         return;
       }
       line.newest = request;
-      line.waitingBytes += bytes;
-      line.waiting.push(() => {
-        line.waitingBytes -= bytes;
-        return serve();
-      });
+      this.#wait(line, serve, headBytesOf(request));
     }
+  }
+
+  #wait(line: Line, serve: Serve, bytes: number): void {
+    const waiting = { serve, bytes: 0 };
+    line.waiting.push(waiting);
+    weigh(line, waiting, bytes);
   }
 
   /** For what cannot be read as a request: `refuse` answers it when its turn comes, and ends the connection. */
@@ -64,16 +71,18 @@ export class Turns {
     if (line.closed) return;
     if (!line.newest.complete) {
       // It broke in the body of a request: of the one under way, or of the last that waits, which is not worth serving then.
-      if (line.waiting.pop() === undefined) {
+      const broken = line.waiting.pop();
+      if (broken !== undefined) weigh(line, broken, -broken.bytes);
+      else {
         refuse();
         return;
       }
     }
     line.closed = true;
-    line.waiting.push(() => {
+    const answer = (): undefined => {
       refuse();
-      return undefined;
-    });
+    };
+    this.#wait(line, answer, 0);
   }
 
   #serve(socket: Socket, line: Line, serve: Serve): void {
@@ -81,8 +90,10 @@ export class Turns {
     response?.once("close", () => {
       const goesOn = response.writableFinished && response.shouldKeepAlive;
       const next = goesOn ? line.waiting.shift() : undefined;
-      if (next !== undefined) this.#serve(socket, line, next);
-      else if (goesOn && !line.closed) this.#lines.delete(socket);
+      if (next !== undefined) {
+        weigh(line, next, -next.bytes);
+        this.#serve(socket, line, next.serve);
+      } else if (goesOn && !line.closed) this.#lines.delete(socket);
       else {
         // Bytes may still come in until it is closed.
         line.closed = true;
@@ -100,10 +111,13 @@ function stopParsing(socket: Socket): void {
     .pause();
 }
 
-function heldBytesOf({ url = "", headers, rawHeaders }: IncomingMessage): number {
+function weigh(line: Line, waiting: Waiting, bytes: number): void {
+  waiting.bytes += bytes;
+  line.waitingBytes += bytes;
+}
+
+function headBytesOf({ url = "", rawHeaders }: IncomingMessage): number {
   let bytes = url.length;
   for (const part of rawHeaders) bytes += part.length;
-  const length = Number(headers["content-length"] ?? 0);
-  const isChunked = headers["transfer-encoding"] !== undefined;
-  return bytes + (isChunked ? MOST_OF_BODY_BYTES : Math.min(length, MOST_OF_BODY_BYTES));
+  return bytes;
 }
