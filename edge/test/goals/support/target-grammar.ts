@@ -5,8 +5,10 @@ const METHODS = ["GET", "GET", "GET", "GET", "POST", "DELETE", "OPTIONS", "HEAD"
 const OWNERS = ["alice", "alice", "alice", "bob", "bob", "bob", "ALICE", "Bob", "nobody", "xn--bcher-kva"];
 const ODD_HOSTS = [
   "fn.test",
-  "console.test",
   "fn.test",
+  "fn.test",
+  "fn.test",
+  "console.test",
   "console.test",
   "system.console.test",
   "system.console.test",
@@ -132,6 +134,7 @@ export class TargetGrammar {
   #path(): string {
     const random = this.#random;
     let path = "";
+    if (random.chance(0.02)) return "/";
     // A way that leads back to where it came from, or beyond it.
     while (random.chance(0.2)) path += `/${random.pick(["..", "%2e", ".%2E", "a/..", "hello/%2e%2e", ""])}`;
     path += random.chance(0.03)
