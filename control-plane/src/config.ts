@@ -3,6 +3,7 @@ import { isAbsolute } from "node:path";
 import { port, positiveInteger, readEnv, type Secret, secret } from "@openfaas-cloud/shared/env.ts";
 import { OwnerSlug } from "@openfaas-cloud/shared/names.ts";
 import { z } from "zod";
+import { type HostConfig, readHostsFile } from "./ports/source-host/host-config.ts";
 
 export interface ControlPlaneConfig {
   readonly host: string;
@@ -23,6 +24,14 @@ export interface ControlPlaneConfig {
   readonly healthTimeoutMs: number;
   /** The most that one function may ask for. */
   readonly maxima: Maxima;
+  /** Source hosts that the operator names; more may be added from the dashboard. */
+  readonly hosts: readonly HostConfig[];
+  /** Which owners of remote hosts may deploy: a file or a URL; nobody where there is neither. */
+  readonly customers: Customers | undefined;
+  /** Subjects of the people who run the platform, beside the local one. */
+  readonly operators: ReadonlySet<string>;
+  /** Where audit events are told besides the store and the log. */
+  readonly auditWebhooks: { readonly url: string | undefined; readonly slackUrl: string | undefined };
 }
 
 export interface Maxima {
@@ -32,6 +41,12 @@ export interface Maxima {
   readonly maxTimeoutMs: number;
   readonly maxRatePerS: number;
 }
+
+export type Customers =
+  | { readonly kind: "file"; readonly file: string }
+  | { readonly kind: "url"; readonly url: string };
+
+const httpUrl = z.url({ protocol: /^https?$/ });
 
 const Environment = z.object({
   CONTROL_PLANE_HOST: z.string().default("127.0.0.1"),
@@ -54,9 +69,18 @@ const Environment = z.object({
   CONTROL_PLANE_MAX_CONCURRENCY: positiveInteger.default(10_000),
   CONTROL_PLANE_MAX_TIMEOUT_MS: positiveInteger.default(15 * 60_000),
   CONTROL_PLANE_MAX_RATE_PER_S: positiveInteger.default(100_000),
+  CONTROL_PLANE_SOURCE_HOSTS: z.string().optional(),
+  CONTROL_PLANE_CUSTOMERS: z.string().optional(),
+  CONTROL_PLANE_CUSTOMERS_URL: httpUrl.optional(),
+  CONTROL_PLANE_OPERATORS: z
+    .string()
+    .default("")
+    .transform((list) => new Set(list.split(/[\s,]+/).filter((subject) => subject !== ""))),
+  CONTROL_PLANE_AUDIT_WEBHOOK_URL: httpUrl.optional(),
+  CONTROL_PLANE_AUDIT_SLACK_URL: httpUrl.optional(),
 });
 
-/** @throws KnownError `config-invalid` with every variable that does not do. */
+/** @throws KnownError `config-invalid` with every variable that does not do, or every problem of the file of source hosts. */
 export function readConfig(environment: Readonly<Record<string, string | undefined>>): ControlPlaneConfig {
   const env = readEnv(Environment, environment);
   return {
@@ -81,5 +105,17 @@ export function readConfig(environment: Readonly<Record<string, string | undefin
       maxTimeoutMs: env.CONTROL_PLANE_MAX_TIMEOUT_MS,
       maxRatePerS: env.CONTROL_PLANE_MAX_RATE_PER_S,
     },
+    hosts: env.CONTROL_PLANE_SOURCE_HOSTS === undefined ? [] : readHostsFile(env.CONTROL_PLANE_SOURCE_HOSTS),
+    customers: customers(env.CONTROL_PLANE_CUSTOMERS, env.CONTROL_PLANE_CUSTOMERS_URL),
+    operators: env.CONTROL_PLANE_OPERATORS,
+    auditWebhooks: {
+      url: env.CONTROL_PLANE_AUDIT_WEBHOOK_URL,
+      slackUrl: env.CONTROL_PLANE_AUDIT_SLACK_URL,
+    },
   };
+}
+
+function customers(file: string | undefined, url: string | undefined): Customers | undefined {
+  if (file !== undefined) return { kind: "file", file };
+  return url === undefined ? undefined : { kind: "url", url };
 }

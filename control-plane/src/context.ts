@@ -23,6 +23,8 @@ import { openSqlQueue } from "./ports/queue/sql.ts";
 import { openProcessRuntime } from "./ports/runtime/process.ts";
 import { openEmbeddedSecretStore } from "./ports/secret-store/embedded.ts";
 import { openEmbeddedSourceHost } from "./ports/source-host/embedded.ts";
+import { EMBEDDED } from "./ports/source-host/source-host.ts";
+import { SourceHosts } from "./ports/source-host/source-hosts.ts";
 import { listDeployed } from "./ports/store/functions.ts";
 import { countOwners, ensureMember, ensureOwner } from "./ports/store/owners.ts";
 import { openSqliteStore } from "./ports/store/sqlite.ts";
@@ -33,10 +35,11 @@ import { RoutePublisher } from "./routes/route-publisher.ts";
 import { RunFeed } from "./run-feed.ts";
 import { openSandbox } from "./sandbox/open-sandbox.ts";
 import type { Isolation } from "./sandbox/sandbox.ts";
+import { Sealing } from "./sealing.ts";
 import { openServer } from "./server.ts";
 import { openToolchains } from "./templates/toolchains.ts";
 import { Urls } from "./urls.ts";
-import { openPushGate } from "./webhooks/receive.ts";
+import { openPushGate } from "./webhooks/push-gate.ts";
 
 const WEB_DIR = fileURLToPath(new URL("../../web/dist", import.meta.url));
 /** How long functions may take to start again before the platform answers without those that have not. */
@@ -73,10 +76,10 @@ export async function openControlPlane(config: ControlPlaneConfig, logger: Logge
   const queue = openSqlQueue({ store, feed });
   const usage = openEdgeUsage(store);
   const audit = openStoreAuditSink(store);
-  const secrets = openEmbeddedSecretStore(
-    store,
+  const sealing = new Sealing(
     await ensureKeyFile(join(dataDir, "keys", "secrets.key"), () => randomBytes(32)),
   );
+  const secrets = openEmbeddedSecretStore(store, sealing);
   const sessions = await openSessionTokens(join(dataDir, "keys", "session.json"), urls.systemHost);
 
   const workDir = join(dataDir, "checkouts");
@@ -124,13 +127,15 @@ export async function openControlPlane(config: ControlPlaneConfig, logger: Logge
   );
 
   const gate = openPushGate({ store, queue, feed, logs, audit, urls });
-  const sourceHost = opened.use(
+  const embedded = opened.use(
     await openEmbeddedSourceHost({
       dataDir,
       gate,
       onError: (error) => logger.error({ err: error }, "the embedded source host failed in the background"),
     }),
   );
+
+  const sourceHost = opened.use(new SourceHosts(embedded, []));
 
   const api = {
     store,
@@ -150,7 +155,7 @@ export async function openControlPlane(config: ControlPlaneConfig, logger: Logge
   const server = opened.adopt(
     await openServer({
       api,
-      handleGit: (request, response) => sourceHost.handle(request, response),
+      handleGit: (request, response) => embedded.handle(request, response),
       feedCredential: config.feedCredential,
       webDir: WEB_DIR,
     }),
@@ -206,7 +211,7 @@ export async function openControlPlane(config: ControlPlaneConfig, logger: Logge
 async function openLocalAccess(store: Store, config: ControlPlaneConfig, isolation: Isolation) {
   const { owner: slug, token } = config.local;
   const owner = await ensureOwner(store, {
-    sourceHost: "embedded",
+    sourceHost: EMBEDDED,
     sourceOwnerId: slug,
     login: slug,
     slug,

@@ -23,6 +23,7 @@ import { openSqliteStore } from "../src/ports/store/sqlite.ts";
 import { openEdgeUsage } from "../src/ports/usage-source/edge.ts";
 import { RoutePublisher } from "../src/routes/route-publisher.ts";
 import { serveEdges } from "../src/routes/serve.ts";
+import { Sealing } from "../src/sealing.ts";
 import { addOwners } from "./support/owners.ts";
 
 const PERSON = { subject: "local:a", name: "a" };
@@ -221,7 +222,7 @@ describe("session tokens", () => {
 describe("secrets", () => {
   it("belong to one owner and are sealed in the store", async () => {
     await using it = await open();
-    const secrets = openEmbeddedSecretStore(it.store, randomBytes(32));
+    const secrets = openEmbeddedSecretStore(it.store, new Sealing(randomBytes(32)));
     await secrets.set("owner-a", "api-key", "very secret");
     expect(await secrets.reveal("owner-a", ["api-key", "absent"])).toEqual({ "api-key": "very secret" });
     expect(await secrets.reveal("owner-b", ["api-key"])).toEqual({});
@@ -232,10 +233,10 @@ describe("secrets", () => {
 
   it("do not open in another owner's row, nor under another key", async () => {
     await using it = await open();
-    const secrets = openEmbeddedSecretStore(it.store, randomBytes(32));
+    const secrets = openEmbeddedSecretStore(it.store, new Sealing(randomBytes(32)));
     await secrets.set("owner-a", "key", "very secret");
     await expect(
-      openEmbeddedSecretStore(it.store, randomBytes(32)).reveal("owner-a", ["key"]),
+      openEmbeddedSecretStore(it.store, new Sealing(randomBytes(32))).reveal("owner-a", ["key"]),
     ).rejects.toThrow();
     await it.store.updateTable("secrets").set({ owner_id: "owner-b" }).execute();
     await expect(secrets.reveal("owner-b", ["key"])).rejects.toThrow();
@@ -249,7 +250,7 @@ describe("secrets", () => {
     ["long", "x".repeat(256 * 1024 + 1)],
   ])("refuses %s", async (name, value) => {
     await using it = await open();
-    const secrets = openEmbeddedSecretStore(it.store, randomBytes(32));
+    const secrets = openEmbeddedSecretStore(it.store, new Sealing(randomBytes(32)));
     await expect(secrets.set("owner-a", name, value)).rejects.toMatchObject({ kind: "secret-invalid" });
   });
 });

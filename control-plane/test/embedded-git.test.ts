@@ -698,7 +698,13 @@ test("what became of a commit can be fetched as a note", async () => {
   await push(work, "main");
   const repository = must(it.gate.pushes[0]?.repository, "the repository");
   const report = (context: string, state: "pending" | "success" | "failure", description: string) =>
-    it.host.reportStatus(repository, commit, { context, state, description, targetUrl: "http://x/runs/1" });
+    it.host.reportStatus(repository, commit, {
+      context,
+      state,
+      description,
+      targetUrl: "http://x/runs/1",
+      runId: "1",
+    });
   await report("stack-deploy", "pending", "building");
   await report("hello", "success", "live");
   await report("stack-deploy", "failure", "build-failed\x1b[2J");

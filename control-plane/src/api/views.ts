@@ -81,7 +81,8 @@ export interface RunSummary {
   readonly commit: string;
   readonly message: string;
   readonly author: string;
-  readonly trigger: "push" | "redeploy";
+  /** `link`: the repository was linked; `reconcile`: its branch had moved and no delivery had said so. */
+  readonly trigger: "push" | "redeploy" | "link" | "reconcile";
   readonly state: RunState;
   /** Why it ended so, in a sentence; `undefined` while it has not ended or where it succeeded. */
   readonly reason: string | undefined;

@@ -1,17 +1,12 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { errorMessage, KnownError } from "@openfaas-cloud/shared/known-error.ts";
-import {
-  BranchName,
-  CommitSha,
-  OwnerSlug,
-  RepositoryName,
-  shortCommit,
-} from "@openfaas-cloud/shared/names.ts";
+import { BranchName, CommitSha, shortCommit } from "@openfaas-cloud/shared/names.ts";
 import type { Logger } from "../logger.ts";
 import type { LogSink } from "../ports/log-store/log-store.ts";
 import type { Queue, Run, RunEnd, StopReason } from "../ports/queue/queue.ts";
 import type { RepositoryRef } from "../ports/source-host/source-host.ts";
 import { listDeployed } from "../ports/store/functions.ts";
+import { getRepository, refOf } from "../ports/store/repositories.ts";
 import { Rejected, Retryable } from "../rejected.ts";
 import type { RunFeed } from "../run-feed.ts";
 import type { Urls } from "../urls.ts";
@@ -216,11 +211,5 @@ async function recordIgnoredKeys(run: Run, ignored: readonly IgnoredKey[], ports
 }
 
 async function repositoryOf(run: Run, ports: RunPorts): Promise<RepositoryRef> {
-  const row = await ports.store
-    .selectFrom("repositories")
-    .innerJoin("owners", "owners.id", "repositories.owner_id")
-    .select(["repositories.id", "repositories.name", "owners.slug"])
-    .where("repositories.id", "=", run.repository_id)
-    .executeTakeFirstOrThrow();
-  return { repositoryId: row.id, owner: OwnerSlug.parse(row.slug), name: RepositoryName.parse(row.name) };
+  return refOf(await getRepository(ports.store, run.repository_id));
 }

@@ -90,6 +90,7 @@ async function activate(
     commit_sha: run.commit_sha,
     run_id: run.id,
     deployed_at: Date.now(),
+    unrouted_at: null,
   };
   const holder = await transaction
     .selectFrom("functions")

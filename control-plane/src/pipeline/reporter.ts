@@ -24,12 +24,13 @@ export function openReporter(options: {
   const sendStatus = async (
     run: Run,
     repository: RepositoryRef,
-    status: Omit<CommitStatus, "targetUrl" | "context">,
+    status: Omit<CommitStatus, "targetUrl" | "context" | "runId">,
   ) => {
     try {
       await sourceHost.reportStatus(repository, CommitSha.parse(run.commit_sha), {
         context: "stack-deploy",
         targetUrl: urls.run(run.id),
+        runId: run.id,
         ...status,
       });
     } catch (error) {

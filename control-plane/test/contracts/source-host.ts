@@ -51,6 +51,7 @@ export function sourceHostContract(start: () => Promise<SourceHostUnderTest>): v
       state: "success",
       description: "1 function is live",
       targetUrl: "http://system.localhost/runs/1",
+      runId: "1",
     } as const;
     await it.host.reportStatus(it.repository, it.commit, { ...status, state: "pending" });
     await it.host.reportStatus(it.repository, it.commit, status);

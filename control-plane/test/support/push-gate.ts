@@ -1,6 +1,6 @@
 import type { BranchName, OwnerSlug, RepositoryName } from "@openfaas-cloud/shared/names.ts";
 import type { PushGate, PushVerdict } from "../../src/ports/source-host/push-gate.ts";
-import type { Push, RepositoryRef } from "../../src/ports/source-host/source-host.ts";
+import { EMBEDDED, type Push, type RepositoryRef } from "../../src/ports/source-host/source-host.ts";
 
 type Stored = RepositoryRef & { defaultBranch: BranchName | undefined };
 
@@ -93,6 +93,8 @@ export class MemoryPushGate implements PushGate {
       repositoryId: `r${this.repositories.size + 1}`,
       owner,
       name,
+      host: EMBEDDED,
+      source: undefined,
       defaultBranch: undefined,
     };
     this.repositories.set(`${owner}/${name}`, repository);

@@ -12,13 +12,14 @@ import { openSqlQueue } from "../../src/ports/queue/sql.ts";
 import { openProcessRuntime } from "../../src/ports/runtime/process.ts";
 import { openEmbeddedSecretStore } from "../../src/ports/secret-store/embedded.ts";
 import { openEmbeddedSourceHost } from "../../src/ports/source-host/embedded.ts";
-import type { RepositoryRef } from "../../src/ports/source-host/source-host.ts";
+import { EMBEDDED, type RepositoryRef } from "../../src/ports/source-host/source-host.ts";
 import { openSqliteStore } from "../../src/ports/store/sqlite.ts";
 import { openEdgeUsage } from "../../src/ports/usage-source/edge.ts";
 import { LiveRoutes } from "../../src/routes/live-routes.ts";
 import { RoutePublisher } from "../../src/routes/route-publisher.ts";
 import { RunFeed } from "../../src/run-feed.ts";
 import { openSandbox } from "../../src/sandbox/open-sandbox.ts";
+import { Sealing } from "../../src/sealing.ts";
 import { openToolchains } from "../../src/templates/toolchains.ts";
 import { Urls } from "../../src/urls.ts";
 import { commitFiles, runGit } from "./git-client.ts";
@@ -66,6 +67,8 @@ export async function openTestPipeline(options: { readonly edgeConfirms?: boolea
     repositoryId: "repository-a",
     owner: OwnerSlug.parse("a"),
     name: RepositoryName.parse("repo"),
+    host: EMBEDDED,
+    source: undefined,
   };
   const ports: RunPorts = {
     store,
@@ -78,7 +81,7 @@ export async function openTestPipeline(options: { readonly edgeConfirms?: boolea
     routes,
     liveRoutes,
     logger,
-    secrets: openEmbeddedSecretStore(store, Buffer.alloc(32)),
+    secrets: openEmbeddedSecretStore(store, new Sealing(Buffer.alloc(32))),
     usage: openEdgeUsage(store),
     urls: new Urls("http://localhost:1"),
     reporter: { started: () => undefined, ended: async () => undefined },

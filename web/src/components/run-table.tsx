@@ -30,7 +30,7 @@ export function RunTable({ runs }: { runs: readonly RunSummary[] }) {
               </Link>
               <div className="small fw-normal text-body-secondary text-break">
                 {run.owner}/{run.repository} <Commit commit={run.commit} />
-                {run.trigger === "redeploy" && " · redeploy"}
+                {run.trigger !== "push" && ` · ${run.trigger}`}
               </div>
               {run.state === "failed" && run.reason !== undefined && (
                 <div className="small fw-normal text-danger-emphasis clamped">{run.reason}</div>

@@ -24,6 +24,12 @@ import { useVisible } from "../use-visible.ts";
 
 const pollMs = 3_000;
 const maxLines = 20_000;
+const TRIGGERED = {
+  push: "pushed",
+  redeploy: "redeployed",
+  link: "linked",
+  reconcile: "found changed",
+} as const;
 
 export function RunPage() {
   const { id = "" } = useParams();
@@ -111,7 +117,7 @@ function RunParts({ run }: { run: RunDetail }) {
         </span>
         <span className="text-break">by {authorName(run.author)}</span>
         <span>
-          {run.trigger === "push" ? "pushed" : "redeployed"} <Age at={run.createdAt} />
+          {TRIGGERED[run.trigger]} <Age at={run.createdAt} />
         </span>
         {run.startedAt !== undefined && (
           <span>

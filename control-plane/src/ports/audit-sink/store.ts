@@ -6,8 +6,8 @@ const MAX_FIELD = 4096;
 /** Audit events as rows of the store. */
 export function openStoreAuditSink(store: Store): AuditSink {
   return {
-    async append(event) {
-      await store
+    async append(event, within = store) {
+      await within
         .insertInto("audit_events")
         .values({
           at: Date.now(),
@@ -15,6 +15,9 @@ export function openStoreAuditSink(store: Store): AuditSink {
           action: event.action.slice(0, MAX_FIELD),
           object: event.object.slice(0, MAX_FIELD),
           result: event.result.slice(0, MAX_FIELD),
+          owner_id: event.ownerId ?? null,
+          address: event.address ?? "",
+          details: JSON.stringify(event.details ?? {}),
         })
         .execute();
     },

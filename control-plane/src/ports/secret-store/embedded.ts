@@ -1,5 +1,5 @@
-import { createCipheriv, createDecipheriv, randomBytes } from "node:crypto";
 import { KnownError } from "@openfaas-cloud/shared/known-error.ts";
+import type { Sealing } from "../../sealing.ts";
 import type { Store } from "../store/store.ts";
 import type { SecretStore } from "./secret-store.ts";
 
@@ -7,15 +7,9 @@ const NAME = /^[a-z0-9]([a-z0-9._-]{0,251}[a-z0-9])?$/;
 const MAX_BYTES = 256 * 1024;
 /** Values shorter than this cannot be masked in a log without masking half of it. */
 const MIN_BYTES = 8;
-const CIPHER = "aes-256-gcm";
-const NONCE_BYTES = 12;
-const TAG_BYTES = 16;
 
-/**
- * Secrets in the store, each sealed with AES-256-GCM under a key that is kept outside of it. Owner and name are bound in as
- * associated data, so that a sealed value moved to another row does not open.
- */
-export function openEmbeddedSecretStore(store: Store, key: Buffer): SecretStore {
+/** Secrets in the store, each sealed for its owner and name, so that a value moved to another row does not open. */
+export function openEmbeddedSecretStore(store: Store, sealing: Sealing): SecretStore {
   return {
     async set(ownerId, name, value) {
       if (!NAME.test(name)) {
@@ -34,7 +28,7 @@ export function openEmbeddedSecretStore(store: Store, key: Buffer): SecretStore 
       const row = {
         owner_id: ownerId,
         name,
-        sealed: seal(key, binding(ownerId, name), value),
+        sealed: sealing.seal([ownerId, name], value),
         updated_at: Date.now(),
       };
       await store
@@ -66,30 +60,7 @@ export function openEmbeddedSecretStore(store: Store, key: Buffer): SecretStore 
         .where("owner_id", "=", ownerId)
         .where("name", "in", [...names])
         .execute();
-      return Object.fromEntries(
-        rows.map((row) => [row.name, open(key, binding(ownerId, row.name), row.sealed)]),
-      );
+      return Object.fromEntries(rows.map((row) => [row.name, sealing.open([ownerId, row.name], row.sealed)]));
     },
   };
-}
-
-function binding(ownerId: string, name: string): Buffer {
-  return Buffer.from(JSON.stringify([ownerId, name]));
-}
-
-function seal(key: Buffer, bound: Buffer, value: string): string {
-  const nonce = randomBytes(NONCE_BYTES);
-  const cipher = createCipheriv(CIPHER, key, nonce).setAAD(bound);
-  const sealed = Buffer.concat([cipher.update(value, "utf8"), cipher.final()]);
-  return Buffer.concat([nonce, cipher.getAuthTag(), sealed]).toString("base64");
-}
-
-function open(key: Buffer, bound: Buffer, sealed: string): string {
-  const bytes = Buffer.from(sealed, "base64");
-  const decipher = createDecipheriv(CIPHER, key, bytes.subarray(0, NONCE_BYTES))
-    .setAAD(bound)
-    .setAuthTag(bytes.subarray(NONCE_BYTES, NONCE_BYTES + TAG_BYTES));
-  return Buffer.concat([decipher.update(bytes.subarray(NONCE_BYTES + TAG_BYTES)), decipher.final()]).toString(
-    "utf8",
-  );
 }

@@ -9,6 +9,7 @@ import { type BranchMoves, trackBranchMoves } from "./branch-moves.ts";
 import { type CommitNotes, openCommitNotes } from "./commit-notes.ts";
 import { type GitBackend, serveByGit } from "./git-http-backend.ts";
 import { converse } from "./hook-conversation.ts";
+import { tidyKeptCommits } from "./kept-commits.ts";
 import { KeyedQueue } from "./keyed-queue.ts";
 import type { GitPerson, PushGate } from "./push-gate.ts";
 import { conductPush } from "./push-session.ts";
@@ -117,14 +118,6 @@ const BUSY: Refusal = {
   text: "Too many git operations are under way. Try again in a few seconds.",
   headers: { "retry-after": "5" },
 };
-
-/** Where the commits of pushes are kept reachable, whatever becomes of their branch. */
-const KEPT_COMMITS = "refs/openfaas/commits/";
-/** Looked at in one tidying; the next one sees the rest. 41 bytes each, so that the list is a small answer. */
-const MOST_REFS = 10_000;
-/** Files of single objects that a repository may have before they are packed. */
-const LOOSE_OBJECTS = 1000;
-const GC_MS = 600_000;
 
 class Embedded implements EmbeddedSourceHost {
   readonly #options: EmbeddedOptions & { readonly limits: EmbeddedLimits };
@@ -300,6 +293,10 @@ class Embedded implements EmbeddedSourceHost {
     if (status.state !== "pending") this.#notes.report(repository, commit, status);
   }
 
+  async reportDeployment(): Promise<void> {
+    // There is no history of deployments here but the runs themselves.
+  }
+
   settlePush(push: Pick<Push, "repository" | "branch" | "before" | "commit">): Promise<void> {
     return this.#moves.settle(push);
   }
@@ -313,23 +310,7 @@ class Embedded implements EmbeddedSourceHost {
     const { repositoryId } = repository;
     if (this.#isPushedTo(repositoryId) || !(await this.#repositories.exists(repositoryId))) return;
     const { env } = this.#repositories;
-    const gitDir = this.#repositories.gitDirOf(repositoryId);
-    const refs = await git(["for-each-ref", `--count=${MOST_REFS}`, "--format=%(objectname)", KEPT_COMMITS], {
-      env,
-      gitDir,
-    });
-    const kept = await findKept();
-    const forgotten = refs.split("\n").filter((commit) => commit !== "" && !kept.has(commit));
-    if (forgotten.length > 0) {
-      const deletions = forgotten.map((commit) => `delete ${KEPT_COMMITS}${commit} ${commit}\n`);
-      await git(["update-ref", "--stdin"], { env, gitDir, signal, input: deletions.join("") });
-    }
-    await git(["-c", `gc.auto=${LOOSE_OBJECTS}`, "-c", "gc.autoDetach=false", "gc", "--auto", "--quiet"], {
-      env,
-      gitDir,
-      signal,
-      timeoutMs: GC_MS,
-    });
+    await tidyKeptCommits({ env, gitDir: this.#repositories.gitDirOf(repositoryId) }, findKept, signal);
   }
 
   #isPushedTo(repositoryId: string): boolean {

@@ -1,15 +1,11 @@
-import {
-  type BranchName,
-  type OwnerSlug,
-  RESERVED_SLUGS,
-  type RepositoryName,
-} from "@openfaas-cloud/shared/names.ts";
+import { type OwnerSlug, RESERVED_SLUGS } from "@openfaas-cloud/shared/names.ts";
 import { newId } from "../../ids.ts";
-import type { OwnerRow, RepositoryRow } from "./schema.ts";
+import type { Role } from "../../role.ts";
+import type { OwnerRow } from "./schema.ts";
 import type { Queries, Store } from "./store.ts";
 
 export interface OwnerIdentity {
-  /** Instance of the source host: `embedded`, later `github.com` … */
+  /** Instance of the source host: `embedded`, `github.com` … */
   readonly sourceHost: string;
   /** The host's own stable id of the account. */
   readonly sourceOwnerId: string;
@@ -34,6 +30,7 @@ export async function ensureOwner(store: Store, identity: OwnerIdentity): Promis
       source_owner_id: identity.sourceOwnerId,
       login: identity.login,
       slug: identity.slug,
+      kind: "person",
       created_at: Date.now(),
     };
     await transaction.insertInto("owners").values(owner).execute();
@@ -64,13 +61,17 @@ export async function ensureMember(
   });
 }
 
+/** An owner, and what a person may do for it. */
+export type OwnerOfPerson = OwnerRow & { role: Role };
+
 /** Owners the person may act for, by slug. */
-export async function ownersOf(queries: Queries, subject: string): Promise<OwnerRow[]> {
+export async function ownersOf(queries: Queries, subject: string): Promise<OwnerOfPerson[]> {
   return queries
     .selectFrom("owners")
     .innerJoin("memberships", "memberships.owner_id", "owners.id")
     .where("memberships.person", "=", subject)
     .selectAll("owners")
+    .select("memberships.role")
     .orderBy("slug")
     .execute();
 }
@@ -81,49 +82,4 @@ export async function countOwners(queries: Queries): Promise<number> {
     .select((select) => select.fn.countAll<number>().as("count"))
     .executeTakeFirstOrThrow();
   return Number(row.count);
-}
-
-export async function findRepository(
-  queries: Queries,
-  owner: OwnerSlug,
-  name: RepositoryName,
-): Promise<(RepositoryRow & { slug: string }) | undefined> {
-  return queries
-    .selectFrom("repositories")
-    .innerJoin("owners", "owners.id", "repositories.owner_id")
-    .where("owners.slug", "=", owner)
-    .where("repositories.name", "=", name)
-    .selectAll("repositories")
-    .select("owners.slug")
-    .executeTakeFirst();
-}
-
-export async function ensureRepository(
-  store: Store,
-  owner: OwnerRow,
-  name: RepositoryName,
-): Promise<RepositoryRow> {
-  await store
-    .insertInto("repositories")
-    .values({ id: newId(), owner_id: owner.id, name, default_branch: null, created_at: Date.now() })
-    .onConflict((conflict) => conflict.columns(["owner_id", "name"]).doNothing())
-    .execute();
-  return store
-    .selectFrom("repositories")
-    .selectAll()
-    .where("owner_id", "=", owner.id)
-    .where("name", "=", name)
-    .executeTakeFirstOrThrow();
-}
-
-export async function setDefaultBranch(
-  store: Store,
-  repositoryId: string,
-  branch: BranchName,
-): Promise<void> {
-  await store
-    .updateTable("repositories")
-    .set({ default_branch: branch })
-    .where("id", "=", repositoryId)
-    .execute();
 }

@@ -1,26 +1,39 @@
 /** The one schema, in the query builder's terms. Times are milliseconds since the epoch; ids are opaque text. */
-import type { Generated } from "kysely";
+import type { ColumnType } from "kysely";
+import type { Role } from "../../role.ts";
+
+/** The store fills these in where they are left out. */
+type WithDefaults<Row, Keys extends keyof Row> = Omit<Row, Keys> & {
+  [Key in Keys]: ColumnType<Row[Key], Row[Key] | undefined, Row[Key]>;
+};
 
 export interface Schema {
   meta: { key: string; value: string };
-  owners: OwnerRow;
-  memberships: { person: string; owner_id: string };
-  people: { subject: string; name: string; created_at: number };
-  repositories: RepositoryRow;
+  owners: WithDefaults<OwnerRow, "kind">;
+  memberships: WithDefaults<{ person: string; owner_id: string; role: Role }, "role">;
+  people: WithDefaults<PersonRow, "login">;
+  person_grants: PersonGrantRow;
+  sessions: SessionRow;
+  sign_ins: SignInRow;
+  source_hosts: { instance: string; kind: string; sealed: string; created_at: number };
+  deliveries: DeliveryRow;
+  repositories: WithDefaults<
+    RepositoryRow,
+    | "source_host"
+    | "source_id"
+    | "installation"
+    | "full_name"
+    | "web_url"
+    | "private"
+    | "unlinked_at"
+    | "unlinked_reason"
+    | "looked_at"
+  >;
   runs: RunRow;
   stages: StageRow;
-  functions: FunctionRow;
+  functions: WithDefaults<FunctionRow, "unrouted_at">;
   revisions: RevisionRow;
-  access_tokens: {
-    id: string;
-    subject: string;
-    name: string;
-    /** SHA-256 of the token, hexadecimal: the token itself is random and long, so no slow hash is needed. */
-    hash: string;
-    created_at: number;
-    expires_at: number | null;
-    last_used_at: number | null;
-  };
+  access_tokens: WithDefaults<AccessTokenRow, "scopes">;
   sign_in_links: { hash: string; subject: string; expires_at: number; used_at: number | null };
   revoked_sessions: { jti: string; expires_at: number };
   secrets: { owner_id: string; name: string; sealed: string; updated_at: number };
@@ -37,14 +50,46 @@ export interface Schema {
     /** JSON: one count for each bucket of the duration histogram. */
     duration_counts: string;
   };
-  audit_events: {
-    id: Generated<number>;
-    at: number;
-    actor: string;
-    action: string;
-    object: string;
-    result: string;
-  };
+  audit_events: WithDefaults<AuditEventRow, "id" | "owner_id" | "address" | "details" | "hash">;
+}
+
+export interface PersonRow {
+  /** `local`, or the instance of a source host and its own id of the account: `github.com:583231`. */
+  subject: string;
+  name: string;
+  /** On the source host; that of the local person is empty. */
+  login: string;
+  created_at: number;
+}
+
+export interface AccessTokenRow {
+  id: string;
+  subject: string;
+  name: string;
+  /** SHA-256 of the token, hexadecimal: the token itself is random and long, so no slow hash is needed. */
+  hash: string;
+  /** JSON: what it may be used for. */
+  scopes: string;
+  created_at: number;
+  expires_at: number | null;
+  last_used_at: number | null;
+}
+
+export interface AuditEventRow {
+  id: number;
+  at: number;
+  actor: string;
+  action: string;
+  object: string;
+  result: string;
+  /** Of whom it is; `null` for what belongs to the platform. */
+  owner_id: string | null;
+  /** Address it came from; empty where it came from the platform itself. */
+  address: string;
+  /** JSON: old and new values of settings, never secrets. */
+  details: string;
+  /** SHA-256, hexadecimal, of this event and the hash before it; `null` in what was written before there were hashes. */
+  hash: string | null;
 }
 
 export interface OwnerRow {
@@ -53,20 +98,89 @@ export interface OwnerRow {
   source_owner_id: string;
   login: string;
   slug: string;
+  kind: "person" | "organization";
   created_at: number;
 }
 
 export interface RepositoryRow {
   id: string;
   owner_id: string;
+  /** Within the owner, and unique there. */
   name: string;
   default_branch: string | null;
   created_at: number;
+  /** Instance, as its owner's. */
+  source_host: string;
+  /** The host's own id; `null` for the embedded host, and for a repository that went to another owner. */
+  source_id: string | null;
+  /** The grant by which we may see it, for hosts that have one. */
+  installation: string | null;
+  /** As the host writes it in URLs; empty for the embedded host. */
+  full_name: string;
+  web_url: string;
+  /** 1 where not everybody may read it. */
+  private: number;
+  /** When the host said that it is not linked any more; its functions are not routed from then on, and go after the grace. */
+  unlinked_at: number | null;
+  /** Why, for people. */
+  unlinked_reason: string | null;
+  /** When the host was last asked about it. */
+  looked_at: number | null;
+}
+
+export interface PersonGrantRow {
+  subject: string;
+  instance: string;
+  /** JSON of a PersonGrant, sealed. */
+  sealed: string;
+  /** When the host last said what the person may do. */
+  checked_at: number;
+}
+
+export interface SessionRow {
+  jti: string;
+  subject: string;
+  created_at: number;
+  seen_at: number;
+  expires_at: number;
+  address: string;
+  user_agent: string;
+}
+
+/** A sign-in that somebody began and has not come back from. */
+export interface SignInRow {
+  /** SHA-256 of the state. */
+  hash: string;
+  instance: string;
+  /** SHA-256 of what the browser that began it holds. */
+  browser_hash: string;
+  code_verifier: string;
+  /** Relative. */
+  return_to: string;
+  expires_at: number;
+}
+
+export interface DeliveryRow {
+  /** Sorts by arrival. */
+  id: string;
+  instance: string;
+  /** The host's own id of the delivery, or one that follows from ours where it gives none. Unique within the instance. */
+  delivery_id: string;
+  event: string;
+  /** As it came; `null` once it was worked off. */
+  body: string | null;
+  received_at: number;
+  state: "stored" | "done" | "ignored" | "failed";
+  /** What came of it, for people. */
+  result: string | null;
+  attempts: number;
+  next_at: number | null;
+  done_at: number | null;
 }
 
 export interface RunRow {
   id: string;
-  trigger: "push" | "redeploy";
+  trigger: "push" | "redeploy" | "link" | "reconcile";
   owner_id: string;
   repository_id: string;
   branch: string;
@@ -116,6 +230,8 @@ export interface FunctionRow {
   commit_sha: string;
   run_id: string;
   deployed_at: number;
+  /** Since when no route leads to it and none of its replicas runs; it is deleted after the grace. */
+  unrouted_at: number | null;
 }
 
 export interface RevisionRow {

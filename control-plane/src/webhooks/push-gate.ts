@@ -1,19 +1,14 @@
 import type { BranchName } from "@openfaas-cloud/shared/names.ts";
-import { CommitSha, OwnerSlug, RepositoryName, shortCommit } from "@openfaas-cloud/shared/names.ts";
+import { CommitSha, type OwnerSlug, shortCommit } from "@openfaas-cloud/shared/names.ts";
 import { personOfToken } from "../access/credentials.ts";
 import type { AuditSink } from "../ports/audit-sink/audit-sink.ts";
 import type { LogStore } from "../ports/log-store/log-store.ts";
 import { sanitiseLogText } from "../ports/log-store/sanitise.ts";
 import type { Queue } from "../ports/queue/queue.ts";
 import type { GitPerson, PushGate, PushVerdict } from "../ports/source-host/push-gate.ts";
-import type { RepositoryRef } from "../ports/source-host/source-host.ts";
-import {
-  ensureRepository,
-  findOwner,
-  findRepository,
-  ownersOf,
-  setDefaultBranch,
-} from "../ports/store/owners.ts";
+import { EMBEDDED } from "../ports/source-host/source-host.ts";
+import { findOwner, ownersOf } from "../ports/store/owners.ts";
+import { ensureRepository, findRepository, refOf, setDefaultBranch } from "../ports/store/repositories.ts";
 import type { Store } from "../ports/store/store.ts";
 import type { RunFeed } from "../run-feed.ts";
 import type { Urls } from "../urls.ts";
@@ -40,20 +35,21 @@ export function openPushGate(options: {
 
     async mayAccess(person: GitPerson, owner: OwnerSlug) {
       const owners = await ownersOf(store, person.subject);
-      return owners.some(({ slug }) => slug === owner);
+      // Owners of other hosts push there, and their repositories are cloned from there.
+      return owners.some(({ slug, source_host }) => slug === owner && source_host === EMBEDDED);
     },
 
     async findRepository(owner, name) {
       const row = await findRepository(store, owner, name);
       if (!row) return undefined;
       const isDecided = row.default_branch !== null && (await hasRunFor(store, row.id, row.default_branch));
-      return { ...toRef(row), defaultBranch: isDecided ? (row.default_branch as BranchName) : undefined };
+      return { ...refOf(row), defaultBranch: isDecided ? (row.default_branch as BranchName) : undefined };
     },
 
     async ensureRepository(owner, name) {
       const row = await findOwner(store, owner);
       if (!row) throw new Error(`there is no owner ${owner}`);
-      return toRef({ ...(await ensureRepository(store, row, name)), slug: owner });
+      return refOf({ ...(await ensureRepository(store, row, name)), slug: owner });
     },
 
     setDefaultBranch: (repository, branch) => setDefaultBranch(store, repository.repositoryId, branch),
@@ -181,12 +177,4 @@ async function runEnd(
     }
   }
   throw new Error("unreachable: the feed was never aborted");
-}
-
-function toRef(row: { readonly id: string; readonly name: string; readonly slug: string }): RepositoryRef {
-  return {
-    repositoryId: row.id,
-    owner: OwnerSlug.parse(row.slug),
-    name: RepositoryName.parse(row.name),
-  };
 }

@@ -1,0 +1,129 @@
+import { readFileSync } from "node:fs";
+import { Secret } from "@openfaas-cloud/shared/env.ts";
+import { errorMessage, KnownError } from "@openfaas-cloud/shared/known-error.ts";
+import { z } from "zod";
+
+/** A secret as it is, or the file that holds it: one secret for each file, as Kubernetes mounts them. */
+const secretOrFile = z.union([
+  z.string().min(1),
+  z.strictObject({ file: z.string().min(1) }).transform(({ file }, context) => {
+    try {
+      return readFileSync(file, "utf8").trim();
+    } catch (error) {
+      context.addIssue(`the file cannot be read: ${errorMessage(error)}`);
+      return z.NEVER;
+    }
+  }),
+]);
+const hidden = secretOrFile.transform((value) => new Secret(value));
+/** Several at once, so that one can be replaced without a delivery lost: the newest first. */
+const rotating = z
+  .union([hidden, z.array(hidden).min(1).max(5)])
+  .transform((value) => (Array.isArray(value) ? value : [value]));
+
+const httpUrl = z.url({ protocol: /^https?$/ }).transform((url) => url.replace(/\/+$/, ""));
+const common = {
+  /** Where people see it: `https://github.com`, `https://gitlab.example.com/git`. */
+  url: httpUrl,
+  /** PEM of certificate authorities to trust besides the well-known ones. */
+  ca: secretOrFile.optional(),
+};
+const oauthClient = z.strictObject({ id: z.string().min(1), secret: hidden });
+
+/** A GitHub App. */
+export const GitHubConfig = z.strictObject({
+  kind: z.literal("github"),
+  ...common,
+  url: httpUrl.default("https://github.com"),
+  /** `https://api.github.com`; `<url>/api/v3` where it is a GitHub Enterprise Server and nothing is given. */
+  apiUrl: httpUrl.optional(),
+  appId: z.coerce.number().int().positive(),
+  /** Its name in URLs: where people install it. */
+  slug: z.string().min(1),
+  privateKey: hidden,
+  webhookSecrets: rotating,
+  oauth: oauthClient.optional(),
+  /** How a push's outcome is shown on its commit. */
+  report: z.enum(["checks", "statuses"]).default("checks"),
+});
+export type GitHubConfig = z.infer<typeof GitHubConfig>;
+
+export const GitLabConfig = z.strictObject({
+  kind: z.literal("gitlab"),
+  ...common,
+  url: httpUrl.default("https://gitlab.com"),
+  /** Of a group or project access token, or of a bot account: scopes `api` and `read_repository`. */
+  token: hidden,
+  /** Of the hooks: secret tokens (`X-Gitlab-Token`). */
+  webhookTokens: rotating,
+  /** A project with this topic (formerly tag) is linked. */
+  topic: z.string().min(1).default("openfaas-cloud"),
+  oauth: oauthClient.optional(),
+});
+export type GitLabConfig = z.infer<typeof GitLabConfig>;
+
+export const BitbucketCloudConfig = z.strictObject({
+  kind: z.literal("bitbucket-cloud"),
+  ...common,
+  url: httpUrl.default("https://bitbucket.org"),
+  apiUrl: httpUrl.default("https://api.bitbucket.org"),
+  /** Of a workspace or repository access token. */
+  token: hidden,
+  /** Whose repositories are looked at. */
+  workspaces: z.array(z.string().min(1)).min(1).max(100),
+  webhookSecrets: rotating,
+  oauth: oauthClient.optional(),
+});
+export type BitbucketCloudConfig = z.infer<typeof BitbucketCloudConfig>;
+
+export const BitbucketDataCenterConfig = z.strictObject({
+  kind: z.literal("bitbucket-datacenter"),
+  ...common,
+  /** HTTP access token with REPO_READ at least. */
+  token: hidden,
+  webhookSecrets: rotating,
+  oauth: oauthClient.optional(),
+});
+export type BitbucketDataCenterConfig = z.infer<typeof BitbucketDataCenterConfig>;
+
+export const HostConfig = z.discriminatedUnion("kind", [
+  GitHubConfig,
+  GitLabConfig,
+  BitbucketCloudConfig,
+  BitbucketDataCenterConfig,
+]);
+export type HostConfig = z.infer<typeof HostConfig>;
+
+const HostsFile = z.array(HostConfig).max(20);
+
+/** The source hosts that the operator names in a file. @throws KnownError `config-invalid` with every problem of it. */
+export function readHostsFile(file: string): readonly HostConfig[] {
+  let content: unknown;
+  try {
+    content = JSON.parse(readFileSync(file, "utf8"));
+  } catch (error) {
+    throw new KnownError(
+      "config-invalid",
+      `The source hosts in ${file} cannot be read: ${errorMessage(error)}`,
+    );
+  }
+  const parsed = HostsFile.safeParse(content);
+  if (!parsed.success) {
+    const problems = parsed.error.issues.map(({ path, message }) => `  ${path.join(".")}: ${message}`);
+    throw new KnownError(
+      "config-invalid",
+      `The source hosts in ${file} cannot be used:\n${problems.join("\n")}`,
+    );
+  }
+  const instances = parsed.data.map(instanceOf);
+  const twice = instances.find((instance, i) => instances.indexOf(instance) !== i);
+  if (twice !== undefined)
+    throw new KnownError("config-invalid", `The source hosts in ${file} name ${twice} twice.`);
+  return parsed.data;
+}
+
+/** Part of the identity of every owner and person of the host: host, port and path of its address. */
+export function instanceOf({ url }: Pick<HostConfig, "url">): string {
+  const { host, pathname } = new URL(url);
+  return `${host}${pathname}`.replace(/\/+$/, "");
+}
