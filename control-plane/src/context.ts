@@ -149,6 +149,7 @@ export async function openControlPlane(config: ControlPlaneConfig, logger: Logge
     audit,
     sessions,
     routes,
+    hosts: sourceHost,
     urls,
     logger,
   };

@@ -28,6 +28,11 @@ export class Urls {
     return `${this.git}/${owner}/${repository}.git`;
   }
 
+  /** Where a source host of this kind sends its deliveries: upstream's addresses. */
+  webhook(kind: "github" | "gitlab" | "bitbucket-cloud" | "bitbucket-datacenter"): string {
+    return `${this.system}/${kind.replace(/-.*/, "")}-event`;
+  }
+
   run(runId: string): string {
     return `${this.system}/dashboard/runs/${runId}`;
   }

@@ -5,12 +5,13 @@ import { FunctionPage } from "./pages/function.tsx";
 import { FunctionsPage } from "./pages/functions.tsx";
 import { LogsPage } from "./pages/logs.tsx";
 import { NotFoundPage } from "./pages/not-found.tsx";
+import { RepositoriesPage } from "./pages/repositories.tsx";
 import { RunPage } from "./pages/run.tsx";
 import { SecretsPage } from "./pages/secrets.tsx";
 import { SignInPage } from "./pages/sign-in.tsx";
 import { Session } from "./session.tsx";
 
-/** Static segments win over `:owner`; no owner can be named `runs`, `secrets` or `sign-in`. */
+/** Static segments win over `:owner`; no owner can be named as one of them (RESERVED_SLUGS). */
 export function App() {
   return (
     <Routes>
@@ -24,6 +25,7 @@ export function App() {
       >
         <Route index element={<FunctionsPage />} />
         <Route path="runs/:id" element={<RunPage />} />
+        <Route path="repositories/:owner" element={<RepositoriesPage />} />
         <Route path="secrets/:owner" element={<SecretsPage />} />
         <Route path=":owner" element={<FunctionsPage />} />
         <Route path=":owner/:function" element={<FunctionPage />} />

@@ -35,6 +35,8 @@ type Api = TRPCOptionsProxy<AppRouter>;
 
 export type Person = NonNullable<inferOutput<Api["session"]["current"]>>;
 export type Platform = inferOutput<Api["platform"]["about"]>;
+export type Repository = inferOutput<Api["repositories"]["list"]>[number];
+export type SourceHost = inferOutput<Api["hosts"]["list"]>[number];
 export type FunctionSummary = inferOutput<Api["functions"]["list"]>[number];
 export type FunctionDetail = inferOutput<Api["functions"]["get"]>;
 export type FunctionUsage = inferOutput<Api["functions"]["usage"]>;

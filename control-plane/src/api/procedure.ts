@@ -11,6 +11,7 @@ import type { LogStore } from "../ports/log-store/log-store.ts";
 import type { Queue } from "../ports/queue/queue.ts";
 import type { Runtime } from "../ports/runtime/runtime.ts";
 import type { SecretStore } from "../ports/secret-store/secret-store.ts";
+import type { SourceHosts } from "../ports/source-host/source-hosts.ts";
 import { ownersOf } from "../ports/store/owners.ts";
 import type { OwnerRow } from "../ports/store/schema.ts";
 import type { Store } from "../ports/store/store.ts";
@@ -32,6 +33,7 @@ export interface ApiPorts {
   readonly audit: AuditSink;
   readonly sessions: SessionTokens;
   readonly routes: RoutePublisher;
+  readonly hosts: SourceHosts;
   readonly urls: Urls;
   readonly logger: Logger;
 }

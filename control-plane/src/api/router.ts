@@ -1,6 +1,8 @@
 import { functionsRouter } from "./functions.ts";
+import { hostsRouter } from "./hosts.ts";
 import { platformRouter } from "./platform.ts";
 import { router } from "./procedure.ts";
+import { repositoriesRouter } from "./repositories.ts";
 import { runsRouter } from "./runs.ts";
 import { secretsRouter } from "./secrets.ts";
 import { sessionRouter } from "./session.ts";
@@ -9,6 +11,8 @@ export const appRouter = router({
   session: sessionRouter,
   platform: platformRouter,
   functions: functionsRouter,
+  hosts: hostsRouter,
+  repositories: repositoriesRouter,
   runs: runsRouter,
   secrets: secretsRouter,
 });

@@ -115,6 +115,40 @@ export interface RunDetail extends RunSummary {
   readonly ignoredKeys: readonly { readonly key: string; readonly reason: string }[];
 }
 
+export interface RepositoryView {
+  readonly owner: string;
+  readonly name: string;
+  /** What people call the source host; `undefined` for the platform's own git. */
+  readonly host: string | undefined;
+  readonly webUrl: string | undefined;
+  readonly cloneUrl: string;
+  readonly isPrivate: boolean;
+  /** Which branch deploys; `undefined` where nothing was pushed yet. */
+  readonly branch: string | undefined;
+  /** Live ones. */
+  readonly functions: number;
+  readonly newestRun:
+    | { readonly id: string; readonly state: RunState; readonly createdAt: number }
+    | undefined;
+  /** Its functions answer no more, and are deleted a day later. */
+  readonly unlinked: { readonly at: number; readonly reason: string } | undefined;
+}
+
+/** Somewhere that repositories come from, besides the platform's own git. */
+export interface SourceHostView {
+  readonly instance: string;
+  readonly kind: "github" | "gitlab" | "bitbucket-cloud" | "bitbucket-datacenter";
+  readonly title: string;
+  readonly url: string;
+  /** Where a person links repositories with one click (GitHub: installs the App); `undefined` for hosts without such a page. */
+  readonly linkUrl: string | undefined;
+  /** What marks a project as linked, where that is a topic. */
+  readonly topic: string | undefined;
+  /** Where hooks of this host have to point. */
+  readonly webhookUrl: string;
+  readonly signIn: boolean;
+}
+
 export interface LogLineView {
   readonly at: number;
   readonly source: string;

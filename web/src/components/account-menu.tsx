@@ -1,11 +1,10 @@
 import { useMutation, useQueryClient } from "@tanstack/react-query";
-import { Link } from "react-router";
 import { useTRPC } from "../trpc.ts";
 import { Icon } from "./icon.tsx";
 import { Menu } from "./menu.tsx";
 import { ThemeSwitch } from "./theme-switch.tsx";
 
-export function AccountMenu({ name, owners }: { name: string; owners: readonly string[] }) {
+export function AccountMenu({ name }: { name: string }) {
   const trpc = useTRPC();
   const queryClient = useQueryClient();
   const signOut = useMutation(
@@ -34,16 +33,6 @@ export function AccountMenu({ name, owners }: { name: string; owners: readonly s
         <ThemeSwitch />
       </div>
       <hr className="dropdown-divider" />
-      {owners.map((owner) => (
-        <Link
-          key={owner}
-          to={`/secrets/${owner}`}
-          className="dropdown-item d-flex align-items-center gap-2 text-truncate"
-        >
-          <Icon name="secret" />
-          {owners.length === 1 ? "Secrets" : `Secrets of ${owner}`}
-        </Link>
-      ))}
       <button
         type="button"
         className="dropdown-item d-flex align-items-center gap-2"

@@ -36,7 +36,7 @@ export function Layout() {
           <div className="flex-grow-1 owner-switch-place">
             <OwnerSwitch owners={person.owners} current={owner} />
           </div>
-          <AccountMenu name={person.name} owners={person.owners} />
+          <AccountMenu name={person.name} />
         </div>
       </header>
       <ConnectionBanner />

@@ -6,6 +6,7 @@ import { FirstPush } from "../components/first-push.tsx";
 import { FunctionTable } from "../components/function-table.tsx";
 import { Icon } from "../components/icon.tsx";
 import { NotFound } from "../components/not-found.tsx";
+import { OwnerTabs } from "../components/owner-tabs.tsx";
 import { RowsSkeleton } from "../components/rows-skeleton.tsx";
 import { RunTable } from "../components/run-table.tsx";
 import { formatPlural } from "../format.ts";
@@ -49,10 +50,12 @@ function Functions({ owner, owners }: { owner: string | undefined; owners: reado
   const recent = runs.data?.pages.flatMap((page) => page.runs);
   const nothingLive = functions.data?.length === 0;
   const shown = functions.data?.filter((item) => matches(item, filter));
+  const shownOwner = owner ?? (owners.length === 1 ? owners[0] : undefined);
   const title = owner === undefined ? "Functions" : `Functions of ${owner}`;
   return (
     <>
       <title>{`${title} · OpenFaaS Cloud`}</title>
+      {shownOwner !== undefined && <OwnerTabs owner={shownOwner} />}
       <div className="d-flex flex-wrap align-items-center gap-3 mb-3">
         <h1 className="h3 mb-0 me-auto text-break">{title}</h1>
         {!nothingLive && (

@@ -1,12 +1,12 @@
 import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import type { FormEvent } from "react";
-import { Link, useParams } from "react-router";
+import { useParams } from "react-router";
 import { Failed } from "../components/failed.tsx";
 import { NotFound } from "../components/not-found.tsx";
+import { OwnerTabs } from "../components/owner-tabs.tsx";
 import { RowsSkeleton } from "../components/rows-skeleton.tsx";
 import { SecretForm } from "../components/secret-form.tsx";
 import { SecretTable } from "../components/secret-table.tsx";
-import { Trail } from "../components/trail.tsx";
 import { usePerson } from "../session.tsx";
 import { useTRPC } from "../trpc.ts";
 
@@ -41,10 +41,7 @@ function Secrets({ owner }: { owner: string }) {
   return (
     <>
       <title>{`${title} · OpenFaaS Cloud`}</title>
-      <Trail>
-        <Link to={`/${owner}`}>{owner}</Link>
-        Secrets
-      </Trail>
+      <OwnerTabs owner={owner} />
       <h1 className="h3 mb-2 text-break">{title}</h1>
       <p className="text-body-secondary">
         A function that names one under <code>secrets:</code> in its stack file finds it as the file{" "}

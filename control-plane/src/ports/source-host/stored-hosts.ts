@@ -1,0 +1,38 @@
+import type { Sealing } from "../../sealing.ts";
+import type { Store } from "../store/store.ts";
+import { HostConfig, instanceOf } from "./host-config.ts";
+
+const PURPOSE = "source-host";
+
+/** The source hosts that were added from the dashboard, oldest first. */
+export async function readStoredHosts(store: Store, sealing: Sealing): Promise<readonly HostConfig[]> {
+  const rows = await store.selectFrom("source_hosts").selectAll().orderBy("created_at").execute();
+  return rows.map(({ instance, sealed }) =>
+    HostConfig.parse(JSON.parse(sealing.open([PURPOSE, instance], sealed))),
+  );
+}
+
+/**
+ * Keeps a source host for good, its secrets sealed.
+ * @param written as an entry of the operator's file.
+ * @returns the parsed one, or `undefined` where one of this instance is kept already.
+ */
+export async function storeHost(
+  store: Store,
+  sealing: Sealing,
+  written: unknown,
+): Promise<HostConfig | undefined> {
+  const config = HostConfig.parse(written);
+  const instance = instanceOf(config);
+  const stored = await store
+    .insertInto("source_hosts")
+    .values({
+      instance,
+      kind: config.kind,
+      sealed: sealing.seal([PURPOSE, instance], JSON.stringify(written)),
+      created_at: Date.now(),
+    })
+    .onConflict((conflict) => conflict.doNothing())
+    .executeTakeFirst();
+  return stored.numInsertedOrUpdatedRows === 1n ? config : undefined;
+}
