@@ -22,6 +22,8 @@ export interface ExamplePush {
   readonly owner: string;
   readonly token: string;
   readonly port: number;
+  /** By which the edge knows that git is meant. */
+  readonly systemHost: string;
   /** Told each line that the platform answers the push with. */
   say(line: string): void;
 }
@@ -63,10 +65,10 @@ async function streamPush(push: ExamplePush, cwd: string, env: NodeJS.ProcessEnv
  * Nothing of the person's own git settings has a say. Not every machine resolves `system.localhost`, so the host is named
  * in a header; and the token travels in a header as well, since arguments can be read by everybody on the machine.
  */
-function gitEnvironment({ owner, token, port }: ExamplePush): NodeJS.ProcessEnv {
+function gitEnvironment({ owner, token, systemHost }: ExamplePush): NodeJS.ProcessEnv {
   const identity = { NAME: "OpenFaaS Cloud", EMAIL: "example@openfaas-cloud.invalid" };
   const headers = [
-    `Host: system.localhost:${port}`,
+    `Host: ${systemHost}`,
     `Authorization: Basic ${Buffer.from(`${owner}:${token}`).toString("base64")}`,
   ];
   const settings: [string, string][] = [

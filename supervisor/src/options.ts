@@ -6,6 +6,8 @@ export interface Options {
   /** Port of the edge; 0 for any free one. */
   readonly port: number;
   readonly data: string;
+  /** Origin that the world reaches the port by, through whatever stands before it; `undefined` for this machine alone. */
+  readonly url: string | undefined;
   /** As given; `undefined` where the data folder or git decides. */
   readonly owner: string | undefined;
   readonly json: boolean;
@@ -17,6 +19,9 @@ export const USAGE = `npm start -- [flags]
 
   --port <port>   port of everything people see (default 8080; 0: any free one)
   --data <folder> where repositories, functions, keys and logs are kept (default ./data)
+  --url <origin>  how the world reaches that port, as https://fn.example.com: functions then answer at
+                  https://<owner>.fn.example.com, the rest at https://system.fn.example.com
+                  (default: http://localhost:<port>, for this machine alone)
   --owner <slug>  the local owner, as in http://<slug>.localhost (default: the first one of the
                   data folder, else from git config user.name, else dev)
   --empty         do not push the bundled example
@@ -35,7 +40,16 @@ export function parseOptions(args: readonly string[]): Options {
     throw new KnownError("usage", `--port must be 0 to 65535, not "${port}"`);
   }
   if (flags.data === "") throw new KnownError("usage", "--data must name a folder");
-  return { ...flags, owner: flags.owner, port: Number(port) };
+  return { ...flags, owner: flags.owner, url: parseUrl(flags.url), port: Number(port) };
+}
+
+function parseUrl(text: string | undefined): string | undefined {
+  if (text === undefined) return undefined;
+  const url = URL.parse(text);
+  if (url === null || !/^https?:$/.test(url.protocol) || (text !== url.origin && text !== `${url.origin}/`)) {
+    throw new KnownError("usage", `--url must be an origin such as https://fn.example.com, not "${text}"`);
+  }
+  return url.origin;
 }
 
 function read(args: readonly string[]) {
@@ -45,6 +59,7 @@ function read(args: readonly string[]) {
       options: {
         port: { type: "string", default: "8080" },
         data: { type: "string", default: "data" },
+        url: { type: "string" },
         owner: { type: "string" },
         json: { type: "boolean", default: false },
         empty: { type: "boolean", default: false },

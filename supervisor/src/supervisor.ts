@@ -5,6 +5,7 @@ import { KnownError } from "@openfaas-cloud/shared/known-error.ts";
 import type { ReadyMessage, StatusReply } from "@openfaas-cloud/shared/process-message.ts";
 import { checkOwner, chooseOwner, keepKeys, openDataFolder } from "./data-folder.ts";
 import { DataLock } from "./data-lock.ts";
+import type { ExamplePush } from "./example.ts";
 import type { Options } from "./options.ts";
 import {
   CONTROL_PLANE_FLAGS,
@@ -71,7 +72,9 @@ export class Supervisor {
     const owner = await chooseOwner(data, asked);
     const keys = await keepKeys(data);
     const { port } = held;
-    const publicUrl = `http://localhost:${port}`;
+    const publicUrl = new URL(this.#options.url ?? `http://localhost:${port}`);
+    const systemHost = `system.${publicUrl.host}`;
+    const systemUrl = `${publicUrl.protocol}//${systemHost}`;
     const shared = {
       LOG_LEVEL: "warn",
       ...FEWER_ARENAS,
@@ -97,7 +100,7 @@ export class Supervisor {
         CONTROL_PLANE_HOST: "127.0.0.1",
         CONTROL_PLANE_PORT: String(controlPlane?.port ?? 0),
         CONTROL_PLANE_ADMIN_PORT: this.#adminPort("CONTROL_PLANE_ADMIN_PORT", controlPlane),
-        PUBLIC_URL: publicUrl,
+        PUBLIC_URL: publicUrl.origin,
         LOCAL_OWNER: owner,
         LOCAL_TOKEN: keys.pushToken,
       }),
@@ -119,8 +122,8 @@ export class Supervisor {
         LISTEN_FDS: String(held.descriptors.length),
         EDGE_ADMIN_PORT: this.#adminPort("EDGE_ADMIN_PORT", edge),
         EDGE_DATA: data.edge,
-        FUNCTIONS_DOMAIN: "localhost",
-        SYSTEM_DOMAIN: "localhost",
+        FUNCTIONS_DOMAIN: publicUrl.hostname,
+        SYSTEM_DOMAIN: publicUrl.hostname,
         CONTROL_PLANE_URL: `http://127.0.0.1:${controlPlane?.port}`,
       }),
       say: this.#say,
@@ -130,14 +133,14 @@ export class Supervisor {
     edge = await this.#edge.start();
     await edgeHasRoutes(edge.adminPort);
 
-    const status = await this.#deployExample({ owner, token: keys.pushToken, port });
+    const status = await this.#deployExample({ owner, token: keys.pushToken, port, systemHost });
     return {
       data: data.path,
       owner,
       token: keys.pushToken,
-      dashboardUrl: `http://system.localhost:${port}/dashboard/`,
+      dashboardUrl: `${systemUrl}/dashboard/`,
       signInUrl: (await this.#controlPlane.request("sign-in-link")).url,
-      gitBaseUrl: `http://system.localhost:${port}/git`,
+      gitBaseUrl: `${systemUrl}/git`,
       exampleUrl: status.exampleUrl,
       isolation: status.isolation,
       edgeMetricsUrl: `http://127.0.0.1:${edge.adminPort}/metrics`,
@@ -165,7 +168,7 @@ export class Supervisor {
     this.#controlPlane?.kill();
   }
 
-  async #deployExample(push: { owner: string; token: string; port: number }): Promise<StatusReply> {
+  async #deployExample(push: Omit<ExamplePush, "say">): Promise<StatusReply> {
     const controlPlane = this.#controlPlane;
     if (controlPlane === undefined) throw new Error("the example is pushed once the control plane runs");
     const status = await controlPlane.request("status");

@@ -6,6 +6,7 @@ test("no flags are the embedded defaults", () => {
   expect(parseOptions([])).toEqual({
     port: 8080,
     data: "data",
+    url: undefined,
     owner: undefined,
     json: false,
     empty: false,
@@ -14,10 +15,21 @@ test("no flags are the embedded defaults", () => {
 });
 
 test("every flag is understood", () => {
-  const args = ["--port", "0", "--data", "/x", "--owner=alice", "--json", "--empty", "--help"];
+  const args = [
+    "--port",
+    "0",
+    "--data",
+    "/x",
+    "--url=https://fn.example.com/",
+    "--owner=alice",
+    "--json",
+    "--empty",
+    "--help",
+  ];
   expect(parseOptions(args)).toEqual({
     port: 0,
     data: "/x",
+    url: "https://fn.example.com",
     owner: "alice",
     json: true,
     empty: true,
@@ -36,6 +48,9 @@ test.for([
   { what: "a flag without its value", args: ["--port"], says: "argument missing" },
   { what: "a port that is none", args: ["--port", "http"], says: '--port must be 0 to 65535, not "http"' },
   { what: "a port beyond the last one", args: ["--port", "65536"], says: "--port must be 0 to 65535" },
+  { what: "a URL with a path", args: ["--url", "https://a.test/x"], says: "--url must be an origin" },
+  { what: "a URL of another scheme", args: ["--url", "ftp://a.test"], says: "--url must be an origin" },
+  { what: "a bare domain", args: ["--url", "a.test"], says: "--url must be an origin" },
   { what: "a data folder without a name", args: ["--data", ""], says: "--data must name a folder" },
 ])("$what is refused in one line", ({ args, says }) => {
   const refusal = catchError(() => parseOptions(args));

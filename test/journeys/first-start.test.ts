@@ -53,6 +53,20 @@ test("a platform that is empty says so and takes the first push", async () => {
   expect(await platform.answerOf("greet")).toBe("hello");
 }, 90_000);
 
+test("with a URL of its own everything is named by it, and the edge answers for it", async () => {
+  await using folder = await temporaryFolder();
+  await using platform = await TestPlatform.start({
+    data: folder.path,
+    args: ["--url", "https://fn.example.com"],
+  });
+  const { dashboardUrl, gitBaseUrl, signInUrl, exampleUrl } = platform.ready;
+  expect(dashboardUrl).toBe("https://system.fn.example.com/dashboard/");
+  expect(gitBaseUrl).toBe("https://system.fn.example.com/git");
+  expect(signInUrl).toMatch(/^https:\/\/system\.fn\.example\.com\/dashboard\/sign-in#code=/);
+  // Pushed to the edge under that name, and deployed.
+  expect(exampleUrl).toBe("https://alice.fn.example.com/hello");
+});
+
 test("the dashboard is served and metrics are not, where the public looks", async () => {
   await using folder = await temporaryFolder();
   await using platform = await TestPlatform.start({ data: folder.path });
