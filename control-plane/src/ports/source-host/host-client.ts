@@ -20,6 +20,8 @@ export interface HostRequest {
   readonly headers?: Readonly<Record<string, string>>;
   /** Sent as it is; say what it is by `content-type`. */
   readonly body?: string;
+  /** Although it is a POST or PATCH, it comes to the same when it is done twice. */
+  readonly isRepeatable?: boolean;
   readonly signal: AbortSignal;
 }
 
@@ -95,8 +97,11 @@ function trusted(ca: string | undefined): { ca?: string[] } {
 }
 
 /** Whether nothing can be done twice by it: what was refused before it was looked at was not done. */
-function mayRepeat({ method }: HostRequest, { status, cause }: HostUnavailable): boolean {
-  if (IDEMPOTENT.has(method) || status === 429 || status === 403) return true;
+function mayRepeat(
+  { method, isRepeatable = false }: HostRequest,
+  { status, cause }: HostUnavailable,
+): boolean {
+  if (IDEMPOTENT.has(method) || isRepeatable || status === 429 || status === 403) return true;
   return codeOf(cause) === "ECONNREFUSED";
 }
 
