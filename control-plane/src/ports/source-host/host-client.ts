@@ -11,6 +11,8 @@ const MOST_TRIES = 3;
 const LONGEST_PAUSE_MS = 10_000;
 const MAX_ANSWER_BYTES = 16 * 1024 * 1024;
 const MAX_CONNECTIONS = 16;
+/** Another try would bring the same. */
+const TOO_LARGE = "UND_ERR_RES_EXCEEDED_MAX_SIZE";
 /** What may be sent again although an answer may have been lost. */
 const IDEMPOTENT: ReadonlySet<string> = new Set(["GET", "HEAD", "PUT", "DELETE"]);
 
@@ -101,6 +103,7 @@ function mayRepeat(
   { method, isRepeatable = false }: HostRequest,
   { status, cause }: HostUnavailable,
 ): boolean {
+  if (codeOf(cause) === TOO_LARGE) return false;
   if (IDEMPOTENT.has(method) || isRepeatable || status === 429 || status === 403) return true;
   return codeOf(cause) === "ECONNREFUSED";
 }

@@ -7,7 +7,7 @@ import type { HostAnswer } from "../host-client.ts";
 import { HostUnavailable } from "../host-errors.ts";
 import type { SourceKey } from "../source-host.ts";
 import type { GitHubApi, RequestBody } from "./api.ts";
-import { ApiAccount, ApiRepository } from "./facts.ts";
+import { ApiRepository, Installer } from "./facts.ts";
 
 /** GitHub takes ten minutes at most, by its own clock. */
 const JWT_S = 8 * 60;
@@ -31,7 +31,7 @@ export type Purpose = keyof typeof PERMISSIONS;
 
 const Installation = z.object({
   id: z.int().positive(),
-  account: ApiAccount,
+  account: Installer,
   suspended_at: z.string().nullish(),
 });
 export type Installation = z.infer<typeof Installation>;

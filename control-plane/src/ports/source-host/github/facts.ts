@@ -6,6 +6,9 @@ import type { OwnerFacts, RepositoryFacts } from "../remote-host.ts";
 export const ApiAccount = z.object({ id: z.int().positive(), login: z.string().min(1), type: z.string() });
 export type ApiAccount = z.infer<typeof ApiAccount>;
 
+/** Who installed the App: an enterprise has no login, and no repositories. */
+export const Installer = z.union([ApiAccount, z.object({ slug: z.string() })]);
+
 /** A repository, of what GitHub tells of it. */
 export const ApiRepository = z.object({
   id: z.int().positive(),

@@ -58,10 +58,19 @@ export function apiUrlOf({ url, apiUrl }: Pick<GitHubConfig, "url" | "apiUrl">):
   return url === "https://github.com" ? "https://api.github.com" : `${url}/api/v3`;
 }
 
+/** Where a person installs the App (docs.github.com: "Sharing your GitHub App"). */
+function linkUrlOf(config: GitHubConfig): string {
+  const apps = instanceOf(config) === "github.com" ? "apps" : "github-apps";
+  return `${config.url}/${apps}/${encodeURIComponent(config.slug)}/installations/new`;
+}
+
 class GitHub implements RemoteHost {
   readonly kind = "github";
   readonly instance: string;
   readonly title: string;
+  readonly webUrl: string;
+  readonly linkUrl: string;
+  readonly topic = undefined;
   readonly signIn: GitHubSignIn | undefined;
   readonly #config: GitHubConfig;
   readonly #clones: RemoteClones;
@@ -75,6 +84,8 @@ class GitHub implements RemoteHost {
   constructor(config: GitHubConfig, clones: RemoteClones, client: HostClient) {
     this.instance = instanceOf(config);
     this.title = titleOf(config);
+    this.webUrl = config.url;
+    this.linkUrl = linkUrlOf(config);
     this.#config = config;
     this.#clones = clones;
     this.#client = client;
@@ -106,6 +117,7 @@ class GitHub implements RemoteHost {
     const found = await this.#app.fetchInstallation(installation, signal);
     if ("kind" in found) return removed(found);
     if (found.suspended_at != null) return { kind: "removed", reason: "the GitHub App is suspended" };
+    if ("slug" in found.account) return { kind: "removed", reason: "an enterprise has no repositories" };
     const repositories = await this.#listOf(found, signal);
     if ("kind" in repositories) return removed(repositories);
     return { kind: "installed", owner: ownerFacts(found.account), repositories };
@@ -114,7 +126,7 @@ class GitHub implements RemoteHost {
   async listRepositories(signal: AbortSignal): Promise<readonly RepositoryFacts[]> {
     const all: RepositoryFacts[] = [];
     for (const installation of await this.#app.listInstallations(signal)) {
-      if (installation.suspended_at != null) continue;
+      if (installation.suspended_at != null || "slug" in installation.account) continue;
       const repositories = await this.#listOf(installation, signal);
       if (!("kind" in repositories)) all.push(...repositories);
     }
@@ -128,7 +140,7 @@ class GitHub implements RemoteHost {
       const answer = await this.#api.send(call);
       if (answer.status === 404 && isBranchMissing(answer.text)) return undefined;
       const { commit } = this.#api.parse(answer, Branch, call);
-      return { commit: commit.sha, message: commit.commit.message, author: commit.commit.author.name };
+      return { commit: commit.sha, message: commit.commit.message, author: commit.commit.author?.name ?? "" };
     });
   }
 
@@ -208,7 +220,7 @@ const InstallationRepositories = z.object({
 const Branch = z.object({
   commit: z.object({
     sha: CommitShaSchema,
-    commit: z.object({ message: z.string(), author: z.object({ name: z.string() }) }),
+    commit: z.object({ message: z.string(), author: z.object({ name: z.string().nullish() }).nullish() }),
   }),
 });
 

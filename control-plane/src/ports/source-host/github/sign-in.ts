@@ -6,7 +6,7 @@ import type { HostAnswer, HostClient } from "../host-client.ts";
 import { GrantRevoked, HostUnavailable, SignInRefused } from "../host-errors.ts";
 import type { Identity, OwnerAccess, PersonGrant, SignInProvider } from "../remote-host.ts";
 import type { ApiCall, GitHubApi } from "./api.ts";
-import { ApiAccount, ownerFacts } from "./facts.ts";
+import { ApiAccount, Installer, ownerFacts } from "./facts.ts";
 
 /** A grant is renewed when it ends within so long. */
 const SPARE_MS = 60_000;
@@ -34,7 +34,7 @@ const Membership = z.object({
 });
 const Installations = z.object({
   total_count: z.int().nonnegative(),
-  installations: z.array(z.object({ id: z.int().positive(), account: ApiAccount })),
+  installations: z.array(z.object({ id: z.int().positive(), account: Installer })),
 });
 const Permissions = z.object({
   pull: z.boolean().optional(),
@@ -181,7 +181,7 @@ export class GitHubSignIn implements SignInProvider {
       if (role === "admin") add({ ...organization, type: "Organization" }, "admin");
     }
     for (const { id, account } of await this.#fetchInstallations(grant, signal)) {
-      if (access.get(account.id)?.role === "admin") continue;
+      if ("slug" in account || access.get(account.id)?.role === "admin") continue;
       const role = await this.#fetchRole(id, grant, signal);
       if (role !== undefined) add(account, role);
     }
