@@ -5,7 +5,7 @@ import type { BranchName, CommitSha } from "@openfaas-cloud/shared/names.ts";
 import { type TemporaryFolder, temporaryFolder } from "../../../test/support/temporary-folder.ts";
 import { gitEnvironment } from "../../src/git-command.ts";
 import { type GitBackend, serveByGit } from "../../src/ports/source-host/git-http-backend.ts";
-import { commitFiles, runGit } from "./git-client.ts";
+import { runGit } from "./git-client.ts";
 
 export interface GitAccess {
   readonly username: string;
@@ -27,6 +27,8 @@ export class FakeGit implements AsyncDisposable {
   readonly #folder: TemporaryFolder;
   readonly #program: string;
   readonly #backends = new Set<GitBackend>();
+  /** What was pushed last, by repository and branch. */
+  readonly #tips = new Map<string, Map<string, CommitSha>>();
   #held: { arrive(access: GitAccess | undefined): void; readonly released: Promise<void> } | undefined;
 
   private constructor(folder: TemporaryFolder, program: string) {
@@ -43,23 +45,22 @@ export class FakeGit implements AsyncDisposable {
   /** An empty repository. @param id the host's own; one part of a path. */
   async create(id: string): Promise<void> {
     await runGit(this.#folder.path, ["init", "--quiet", "--bare", this.bareDir(id)]);
-    await runGit(this.#folder.path, ["init", "--quiet", this.#workDir(id)]);
   }
 
-  /** Commits files to a branch, as somebody who pushed would have. */
+  /** Commits files on top of a branch, which is made of `main` where it is new, as somebody who pushed would have. */
   async push(
     id: string,
     files: Readonly<Record<string, string>>,
     { branch = "main", message = "a change" } = {},
   ): Promise<CommitSha> {
-    const commit = await commitFiles(this.#workDir(id), files, message);
-    await runGit(this.#workDir(id), [
-      "push",
-      "--quiet",
-      "--force",
-      this.bareDir(id),
-      `HEAD:refs/heads/${branch}`,
-    ]);
+    const tips = this.#tips.get(id) ?? new Map<string, CommitSha>();
+    const parent = tips.get(branch) ?? tips.get("main");
+    const input = fastImport({ branch, message, parent, files });
+    // Many commits are made in a test run: one process for each instead of a handful.
+    const commit = await runGit(this.bareDir(id), ["--git-dir=.", "fast-import", "--quiet", "--force"], {
+      input,
+    });
+    this.#tips.set(id, tips.set(branch, commit as CommitSha));
     return commit as CommitSha;
   }
 
@@ -90,10 +91,6 @@ export class FakeGit implements AsyncDisposable {
 
   bareDir(id: string): string {
     return join(this.#folder.path, "bare", `${id}.git`);
-  }
-
-  #workDir(id: string): string {
-    return join(this.#folder.path, `work-${id}`);
   }
 
   /** The next request that is let in waits until it is released, so that one can look at who asks. */
@@ -161,6 +158,24 @@ export class FakeGit implements AsyncDisposable {
     await Promise.all([...this.#backends].map(({ ended }) => ended));
     await this.#folder[Symbol.asyncDispose]();
   }
+}
+
+/** A commit in the words of git-fast-import(1), which prints its id. */
+function fastImport(made: {
+  readonly branch: string;
+  readonly message: string;
+  readonly parent: CommitSha | undefined;
+  readonly files: Readonly<Record<string, string>>;
+}): string {
+  const data = (text: string) => `data ${Buffer.byteLength(text)}\n${text}\n`;
+  return [
+    `commit refs/heads/${made.branch}\nmark :1\n`,
+    `committer Alice <alice@example.test> ${Math.floor(Date.now() / 1000)} +0000\n`,
+    data(made.message),
+    made.parent === undefined ? "" : `from ${made.parent}\n`,
+    ...Object.entries(made.files).map(([path, content]) => `M 100644 inline ${path}\n${data(content)}`),
+    "\nget-mark :1\n",
+  ].join("");
 }
 
 /** HTTP Basic (RFC 7617). */

@@ -68,7 +68,7 @@ export class Web {
     if (path === "/login/oauth/authorize")
       return method === "POST" ? this.#allow(request) : this.#ask(request);
     if (path === "/login/oauth/access_token" && method === "POST") return this.#giveToken(request);
-    if (path === `/apps/${this.#it.app().slug}/installations/new`)
+    if (path === `/github-apps/${this.#it.app().slug}/installations/new`)
       return method === "POST" ? this.#install(request) : this.#offer();
     if (/^(\/organizations\/[^/]+)?\/settings\/apps\/new$/.test(path) && method === "POST")
       return this.#takeManifest(request);
@@ -150,7 +150,7 @@ export class Web {
     );
     const buttons = mine.map(({ login }) =>
       button(
-        `/apps/${app().slug}/installations/new`,
+        `/github-apps/${app().slug}/installations/new`,
         new URLSearchParams({ account: login }),
         `Install on ${login}`,
       ),

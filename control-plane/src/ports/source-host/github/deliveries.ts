@@ -7,7 +7,7 @@ import type { Delivery, RawDelivery, Verdict } from "../remote-host.ts";
 import type { SourceKey } from "../source-host.ts";
 
 const SIGNATURE = /^sha256=[0-9a-f]{64}$/;
-const EVENT = /^[a-z_]{1,64}$/;
+const EVENT = /^[a-z0-9_]{1,64}$/;
 const DELIVERY_ID = /^[\w-]{1,100}$/;
 /** A delivery that names more is answered by looking at the whole installation. */
 const MOST_REPOSITORIES = 200;
@@ -107,8 +107,7 @@ function parsePush(body: unknown): Delivery {
 }
 
 function parseInstallation(body: unknown): Delivery {
-  const { installation } = z.object({ installation: account }).parse(body);
-  return { kind: "installation", installation: String(installation.id) };
+  return wholeInstallation(z.object({ installation }).parse(body).installation);
 }
 
 const InstallationRepositories = z.object({
@@ -121,7 +120,7 @@ function parseInstallationRepositories(body: unknown): Delivery {
   const parsed = InstallationRepositories.parse(body);
   const repositories = [...parsed.repositories_added, ...parsed.repositories_removed];
   if (repositories.length === 0 || repositories.length > MOST_REPOSITORIES)
-    return { kind: "installation", installation: String(parsed.installation.id) };
+    return wholeInstallation(parsed.installation);
   return { kind: "repositories", repositories: repositories.map((it) => keyOf(it, parsed.installation)) };
 }
 
@@ -134,11 +133,14 @@ function parseRepository(body: unknown): Delivery {
 const Organization = z.object({
   action: z.string(),
   organization: account,
+  installation: installation.optional(),
   membership: z.object({ user: account.nullish() }).optional(),
 });
 
 function parseOrganization(body: unknown): Delivery {
-  const { action, organization, membership } = Organization.parse(body);
+  const { action, organization, membership, installation: granted } = Organization.parse(body);
+  // Every repository of it has another full name now.
+  if (action === "renamed" && granted !== undefined) return wholeInstallation(granted);
   if (action === "member_invited") return ignored("organization: nobody is a member by an invitation");
   return memberships(membership?.user, organization);
 }
@@ -207,6 +209,10 @@ function memberships(
     person: person ? String(person.id) : undefined,
     owner: owner === undefined ? undefined : String(owner.id),
   };
+}
+
+function wholeInstallation(granted: { readonly id: number }): Delivery {
+  return { kind: "installation", installation: String(granted.id) };
 }
 
 function keyOf(repository: { readonly id: number }, granted: { readonly id: number }): SourceKey {
