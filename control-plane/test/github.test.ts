@@ -7,6 +7,8 @@ import { Secret } from "@openfaas-cloud/shared/env.ts";
 import { must } from "@openfaas-cloud/shared/must.ts";
 import { BranchName, type CommitSha } from "@openfaas-cloud/shared/names.ts";
 import { afterEach, describe, expect, test, vi } from "vitest";
+import { z } from "zod";
+import { GitHubApi } from "../src/ports/source-host/github/api.ts";
 import { logText } from "../src/ports/source-host/github/checks.ts";
 import { parseDelivery } from "../src/ports/source-host/github/deliveries.ts";
 import { apiUrlOf, openGitHub, titleOf } from "../src/ports/source-host/github/github.ts";
@@ -364,6 +366,67 @@ describe("what the App may do", () => {
     expect(names).toEqual(["site"]);
     const key = { ...it.linked.key, id: String(odd.id) };
     expect(await it.host.fetchRepository(key, signal())).toMatchObject({ kind: "unlinked" });
+  });
+});
+
+describe("a list of GitHub's", () => {
+  /** Asks for a list that comes in these pages. */
+  async function readList(
+    pages: readonly { total: number; items: readonly number[]; next?: string }[],
+  ): Promise<{ outcome: unknown; asked: readonly (string | undefined)[] }> {
+    const asked: (string | undefined)[] = [];
+    const server = createServer((request, response) => {
+      const page = pages[asked.length];
+      asked.push(request.headers.authorization);
+      const next = page?.next === undefined ? {} : { link: `<${page.next}>; rel="next"` };
+      response.writeHead(200, next).end(JSON.stringify(page));
+    });
+    server.listen(0, "127.0.0.1");
+    await once(server, "listening");
+    const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+    pages = pages.map((page) => ({
+      ...page,
+      ...(page.next === "here" ? { next: `${url}/list?page=2` } : {}),
+    }));
+    await using client = openHostClient({ title: "GitHub", firstPauseMs: 1 });
+    const api = new GitHubApi({ client, url, title: "GitHub" });
+    const call = { method: "GET", path: "/list", token: new Secret("the-token"), signal: signal() } as const;
+    const Page = z.object({ total: z.number(), items: z.array(z.number()) });
+    const outcome = await api.readTotal(call, Page, (page) => page).catch((error: unknown) => error);
+    server.closeAllConnections();
+    server.close();
+    return { outcome, asked };
+  }
+
+  test("is read to its end", async () => {
+    const { outcome } = await readList([
+      { total: 3, items: [1, 2], next: "here" },
+      { total: 3, items: [3] },
+    ]);
+    expect(outcome).toEqual([1, 2, 3]);
+  });
+
+  test("that changed while it was read is not taken for complete", async () => {
+    const changed = [
+      [
+        { total: 3, items: [1, 2], next: "here" },
+        { total: 2, items: [3] },
+      ],
+      [
+        { total: 4, items: [1, 2], next: "here" },
+        { total: 4, items: [4] },
+      ],
+      [{ total: 1, items: [] }],
+    ];
+    for (const pages of changed) expect((await readList(pages)).outcome).toBeInstanceOf(HostUnavailable);
+  });
+
+  test("is not followed to another host, which would get the token", async () => {
+    await using elsewhere = await startGitHub();
+    const { outcome, asked } = await readList([{ total: 2, items: [1], next: elsewhere.gitHub.url }]);
+    expect(outcome).toBeInstanceOf(HostUnavailable);
+    expect(asked).toEqual(["Bearer the-token"]);
+    expect(elsewhere.gitHub.ledger).toEqual([]);
   });
 });
 

@@ -151,23 +151,31 @@ class GitHub implements RemoteHost {
   fetchCommit: SourceHost["fetchCommit"] = (repository, commit, { signal }) =>
     this.#clones.fetch(repository, commit, () => this.#cloneSource(repository, signal), signal);
 
-  async reportStatus(repository: RepositoryRef, commit: CommitSha, status: CommitStatus): Promise<void> {
+  reportStatus(repository: RepositoryRef, commit: CommitSha, status: CommitStatus): Promise<void> {
     const report = this.#config.report === "checks" ? reportCheck : reportCommitStatus;
     const parts = { api: this.#api, app: this.#app, appId: this.#config.appId };
-    await this.#reports.run(`${repository.repositoryId}/${commit}/${status.context}`, () =>
-      report(parts, keyOf(repository), commit, status, AbortSignal.timeout(REPORT_MS)),
+    return this.#report(`${repository.repositoryId}/${commit}/${status.context}`, (signal) =>
+      report(parts, keyOf(repository), commit, status, signal),
     );
   }
 
-  async reportDeployment(
-    repository: RepositoryRef,
-    commit: CommitSha,
-    report: DeploymentReport,
-  ): Promise<void> {
+  reportDeployment(repository: RepositoryRef, commit: CommitSha, report: DeploymentReport): Promise<void> {
     const parts = { api: this.#api, app: this.#app };
-    await this.#reports.run(`${repository.repositoryId}/${commit}`, () =>
-      reportDeployed(parts, keyOf(repository), commit, report, AbortSignal.timeout(REPORT_MS)),
+    return this.#report(`${repository.repositoryId}/${commit}`, (signal) =>
+      reportDeployed(parts, keyOf(repository), commit, report, signal),
     );
+  }
+
+  #report(place: string, send: (signal: AbortSignal) => Promise<void>): Promise<void> {
+    return this.#reports.run(place, async () => {
+      const deadline = AbortSignal.timeout(REPORT_MS);
+      try {
+        await send(deadline);
+      } catch (error) {
+        if (!deadline.aborted) throw error;
+        throw new HostUnavailable(`${this.title} did not take a report within ${REPORT_MS / 1000} s.`);
+      }
+    });
   }
 
   settlePush(): Promise<void> {

@@ -33,7 +33,6 @@ const Membership = z.object({
   organization: ApiAccount.omit({ type: true }),
 });
 const Installations = z.object({
-  total_count: z.int().nonnegative(),
   installations: z.array(z.object({ id: z.int().positive(), account: Installer })),
 });
 const Permissions = z.object({
@@ -43,7 +42,6 @@ const Permissions = z.object({
   admin: z.boolean().optional(),
 });
 const Repositories = z.object({
-  total_count: z.int().nonnegative(),
   repositories: z.array(z.object({ permissions: Permissions.optional() })),
 });
 
@@ -199,28 +197,23 @@ export class GitHubSignIn implements SignInProvider {
     return pages.flat();
   }
 
-  #fetchInstallations(
+  async #fetchInstallations(
     grant: PersonGrant,
     signal: AbortSignal,
   ): Promise<z.infer<typeof Installations>["installations"]> {
-    return this.#asPerson(grant, signal, "/user/installations", (call) =>
-      this.#api.readTotal(call, Installations, (page) => ({
-        total: page.total_count,
-        items: page.installations,
-      })),
+    const pages = await this.#asPerson(grant, signal, "/user/installations", (call) =>
+      this.#api.readPages(call, Installations),
     );
+    return pages.flatMap((page) => page.installations);
   }
 
   /** By what the person may do in any repository of the account that the App is installed on. */
   async #fetchRole(installation: number, grant: PersonGrant, signal: AbortSignal): Promise<Role | undefined> {
     const path = `/user/installations/${installation}/repositories`;
-    const repositories = await this.#asPerson(grant, signal, path, (call) =>
-      this.#api.readTotal(call, Repositories, (page) => ({
-        total: page.total_count,
-        items: page.repositories,
-      })),
+    const pages = await this.#asPerson(grant, signal, path, (call) =>
+      this.#api.readPages(call, Repositories),
     );
-    const permissions = repositories.map((it) => it.permissions ?? {});
+    const permissions = pages.flatMap((page) => page.repositories.map((it) => it.permissions ?? {}));
     if (permissions.some(({ push, maintain, admin }) => push || maintain || admin)) return "developer";
     return permissions.some(({ pull }) => pull) ? "viewer" : undefined;
   }
