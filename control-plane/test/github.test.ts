@@ -317,6 +317,33 @@ describe("what the App may do", () => {
     expect(await it.host.fetchHead(key, branch, signal())).toMatchObject({ commit });
   });
 
+  test("waits for a new token to be known everywhere, for a while", async () => {
+    await using it = await startGitHub();
+    const { key, branch, commit } = it.linked;
+    it.gitHub.world.tokenLag = 2;
+    expect(await it.host.fetchHead(key, branch, signal())).toMatchObject({ commit });
+    it.gitHub.world.installationTokens.clear();
+    it.gitHub.world.tokenLag = 3;
+    await expect(it.host.fetchHead(key, branch, signal())).rejects.toMatchObject({ status: 401 });
+  });
+
+  test("says nothing of a branch while the repository is not found", async () => {
+    await using it = await startGitHub();
+    const { key, branch } = it.linked;
+    await it.host.fetchHead(key, branch, signal());
+    it.fake.trouble({ kind: "answer", status: 404 });
+    await expect(it.host.fetchHead(key, branch, signal())).rejects.toBeInstanceOf(HostUnavailable);
+  });
+
+  test("knows installations of enterprises, which have no repositories", async () => {
+    await using it = await startGitHub();
+    const enterprise = it.gitHub.world.addAccount("big", "Enterprise");
+    const { id } = it.gitHub.world.install(enterprise);
+    expect(await it.host.listRepositories(signal())).toHaveLength(1);
+    const state = await it.host.fetchInstallation(String(id), signal());
+    expect(state).toEqual({ kind: "removed", reason: "an enterprise has no repositories" });
+  });
+
   test("ends while the installation is suspended, and says that it is", async () => {
     await using it = await startGitHub();
     const { key } = it.linked;
@@ -461,6 +488,7 @@ describe("a check", () => {
     ]);
     await report({ context: "hello", state: "success" });
     await report({ runId: "2", state: "success" });
+    await report({ state: "failure" });
     expect(checksOf(it)).toMatchObject([
       { external_id: "1/stack-deploy" },
       { external_id: "1/hello", output: { title: "Build hello" } },

@@ -137,6 +137,10 @@ export class Rest {
     if (ofPerson !== undefined && ofPerson.expiresAt > Date.now())
       return { kind: "person", person: ofPerson.person };
     const minted = installationTokens.get(token);
+    if (minted !== undefined && minted.lag > 0) {
+      minted.lag -= 1;
+      return undefined;
+    }
     if (minted !== undefined && minted.expiresAt > Date.now() && installations.has(minted.installation.id))
       return { kind: "installation", token: minted };
     return (await this.#isOfApp(token)) ? { kind: "app" } : undefined;
@@ -179,6 +183,7 @@ export class Rest {
       installation,
       permissions,
       expiresAt,
+      lag: world.tokenLag,
       repositories: covered && new Set(covered),
     });
     return {
@@ -494,6 +499,19 @@ export class Rest {
   };
 
   #account({ id, login, type }: Account): Fields {
+    if (type === "Enterprise") {
+      const at = new Date().toISOString();
+      return {
+        id,
+        node_id: "x",
+        name: login,
+        slug: login,
+        html_url: "https://github.com",
+        avatar_url: "https://github.com",
+        created_at: at,
+        updated_at: at,
+      };
+    }
     return {
       ...this.#it.api.example("simple-user"),
       id,

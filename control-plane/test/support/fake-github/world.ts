@@ -5,7 +5,7 @@ import type { CommitSha } from "@openfaas-cloud/shared/names.ts";
 export interface Account {
   readonly id: number;
   login: string;
-  readonly type: "User" | "Organization";
+  readonly type: "User" | "Organization" | "Enterprise";
 }
 
 export type Permission = "pull" | "push" | "admin";
@@ -37,6 +37,8 @@ export interface InstallationToken {
   readonly repositories: ReadonlySet<Repository> | undefined;
   readonly permissions: Readonly<Record<string, string>>;
   readonly expiresAt: number;
+  /** How often it is still taken for unknown, as not every part of GitHub learns of a token at once. */
+  lag: number;
 }
 
 export interface PersonToken {
@@ -83,6 +85,8 @@ export interface HookDelivery {
 /** Everything that there is at the fake, for one App. */
 export class World {
   #lastId = 1000;
+  /** Of tokens that are made from now on. */
+  tokenLag = 0;
   readonly accounts = new Map<string, Account>();
   readonly repositories = new Map<number, Repository>();
   readonly installations = new Map<number, Installation>();

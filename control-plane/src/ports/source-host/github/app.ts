@@ -1,4 +1,5 @@
 import { createPrivateKey, type KeyObject } from "node:crypto";
+import { setTimeout as delay } from "node:timers/promises";
 import { Secret } from "@openfaas-cloud/shared/env.ts";
 import { errorMessage, KnownError } from "@openfaas-cloud/shared/known-error.ts";
 import { SignJWT } from "jose";
@@ -15,6 +16,9 @@ const CLOCK_SKEW_S = 60;
 /** A token is used no longer than until so long before its end. */
 const SPARE_MS = 5 * 60_000;
 const MOST_TOKENS = 1000;
+/** For so many tries, a new token may be unknown to the part of GitHub that is asked. */
+const MOST_TRIES = 3;
+const PAUSE_MS = 1000;
 
 /** What tokens are made for, and the least that it takes. */
 const PERMISSIONS = {
@@ -62,14 +66,21 @@ export class GitHubApp {
   readonly #api: GitHubApi;
   readonly #appId: number;
   readonly #key: KeyObject;
+  readonly #pauseMs: number;
   /** The oldest first. */
   readonly #grants = new Map<string, RepositoryGrant>();
 
   /** @throws KnownError `config-invalid` where the private key is none. */
-  constructor(options: { readonly api: GitHubApi; readonly appId: number; readonly privateKey: Secret }) {
+  constructor(options: {
+    readonly api: GitHubApi;
+    readonly appId: number;
+    readonly privateKey: Secret;
+    readonly pauseMs?: number | undefined;
+  }) {
     this.#api = options.api;
     this.#appId = options.appId;
     this.#key = readKey(options.privateKey);
+    this.#pauseMs = options.pauseMs ?? PAUSE_MS;
   }
 
   /** Proves that it is the App who asks (docs.github.com: "Generating a JSON Web Token (JWT) for a GitHub App"). */
@@ -150,10 +161,26 @@ export class GitHubApp {
       }
     }
     const grant = await this.grant(key, purpose, signal);
-    if (!("kind" in grant)) return act(grant);
+    if (!("kind" in grant)) return this.#withNew(grant, signal, act);
     throw new HostUnavailable(
       `${this.#api.title} does not let the platform see the repository: ${grant.reason}.`,
     );
+  }
+
+  async #withNew<T>(
+    grant: RepositoryGrant,
+    signal: AbortSignal,
+    act: (grant: RepositoryGrant) => Promise<T>,
+  ): Promise<T> {
+    for (let tries = 1; ; tries++) {
+      try {
+        return await act(grant);
+      } catch (error) {
+        const isUnknown = error instanceof HostUnavailable && error.status === 401;
+        if (!isUnknown || tries === MOST_TRIES) throw error;
+      }
+      await delay(this.#pauseMs * tries, undefined, { signal }).catch(() => signal.throwIfAborted());
+    }
   }
 
   async #mint(

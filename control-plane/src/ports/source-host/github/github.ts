@@ -43,7 +43,7 @@ export async function openGitHub(config: GitHubConfig, options: GitHubOptions): 
   const title = titleOf(config);
   const { root, ...tries } = options;
   const clones = await RemoteClones.open({ root, title, ca: config.ca });
-  return new GitHub(config, clones, openHostClient({ title, ca: config.ca, ...tries }));
+  return new GitHub(config, clones, openHostClient({ title, ca: config.ca, ...tries }), tries.firstPauseMs);
 }
 
 /** `GitHub`, or which one where it is a server of somebody's own. */
@@ -81,7 +81,7 @@ class GitHub implements RemoteHost {
   /** What is looked for before it is made is looked for by one at a time. */
   readonly #reports = new KeyedQueue();
 
-  constructor(config: GitHubConfig, clones: RemoteClones, client: HostClient) {
+  constructor(config: GitHubConfig, clones: RemoteClones, client: HostClient, pauseMs: number | undefined) {
     this.instance = instanceOf(config);
     this.title = titleOf(config);
     this.webUrl = config.url;
@@ -90,7 +90,8 @@ class GitHub implements RemoteHost {
     this.#clones = clones;
     this.#client = client;
     this.#api = new GitHubApi({ client, url: apiUrlOf(config), title: this.title });
-    this.#app = new GitHubApp({ api: this.#api, appId: config.appId, privateKey: config.privateKey });
+    const { appId, privateKey } = config;
+    this.#app = new GitHubApp({ api: this.#api, appId, privateKey, pauseMs });
     this.#verifier = new DeliveryVerifier(config.webhookSecrets);
     this.signIn =
       config.oauth && new GitHubSignIn({ api: this.#api, client, webUrl: config.url, oauth: config.oauth });
