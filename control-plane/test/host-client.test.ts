@@ -4,6 +4,7 @@ import { createServer as createTlsServer } from "node:https";
 import { type AddressInfo, createServer as createTcpServer, type Server } from "node:net";
 import { describe, expect, test } from "vitest";
 import { eventually } from "../../test/support/eventually.ts";
+import { part } from "../../test/support/parts.ts";
 import { type HostClient, type HostRequest, openHostClient } from "../src/ports/source-host/host-client.ts";
 import { HostUnavailable } from "../src/ports/source-host/host-errors.ts";
 import { selfSignedCertificate } from "./support/certificate.ts";
@@ -222,7 +223,9 @@ describe("a call to a source host", () => {
     await using large = await start([says(200, {}, "x".repeat(15 * 1024 * 1024))], { tryMs: 20_000 });
     expect((await large.ask()).text).toHaveLength(15 * 1024 * 1024);
   });
+});
 
+part("openssl")("a call to a host with a certificate of its own", () => {
   test("trusts the certificate authority that it is given, and no other", async () => {
     const { cert, key } = await selfSignedCertificate();
     const server = createTlsServer({ cert, key }, says(200));

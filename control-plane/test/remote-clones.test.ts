@@ -9,6 +9,7 @@ import { Secret } from "@openfaas-cloud/shared/env.ts";
 import { type CommitSha, OwnerSlug, RepositoryName } from "@openfaas-cloud/shared/names.ts";
 import { describe, expect, test } from "vitest";
 import { eventually } from "../../test/support/eventually.ts";
+import { part } from "../../test/support/parts.ts";
 import { descendantsOf } from "../../test/support/process-tree.ts";
 import { temporaryFolder } from "../../test/support/temporary-folder.ts";
 import { HostUnavailable } from "../src/ports/source-host/host-errors.ts";
@@ -212,15 +213,6 @@ describe("a commit that cannot be had", () => {
     });
   }
 
-  test("since the host does not answer ends within the deadline, with all that git started", async () => {
-    const processes = gitProcesses();
-    await using it = await start({ instead: () => undefined, limits: { fetchMs: 400 } });
-    const began = performance.now();
-    await expect(it.fetch("1".repeat(40) as CommitSha)).rejects.toBeInstanceOf(HostUnavailable);
-    expect(performance.now() - began).toBeLessThan(5000);
-    await eventually("every process has ended", () => gitProcesses() <= processes);
-  });
-
   test("since the asker gave up ends at once with the reason, and the next one is served", async () => {
     await using it = await start();
     const commit = await it.git.push("1", { "a.txt": "one" });
@@ -291,7 +283,9 @@ describe("what a repository or its host could lead git to", () => {
       await expect(async () => it.fetch(commit as CommitSha)).rejects.toThrow();
     expect(it.asked).toEqual([]);
   });
+});
 
+part("openssl")("a host with a certificate of its own", () => {
   test("a certificate is trusted where its authority was given, and not otherwise", async () => {
     const { cert, key } = await selfSignedCertificate();
     await using plain = await start();
@@ -309,5 +303,16 @@ describe("what a repository or its host could lead git to", () => {
     } finally {
       await close(server);
     }
+  });
+});
+
+part("proc")("a commit that does not come", () => {
+  test("since the host does not answer ends within the deadline, with all that git started", async () => {
+    const processes = gitProcesses();
+    await using it = await start({ instead: () => undefined, limits: { fetchMs: 400 } });
+    const began = performance.now();
+    await expect(it.fetch("1".repeat(40) as CommitSha)).rejects.toBeInstanceOf(HostUnavailable);
+    expect(performance.now() - began).toBeLessThan(5000);
+    await eventually("every process has ended", () => gitProcesses() <= processes);
   });
 });

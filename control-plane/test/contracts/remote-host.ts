@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { must } from "@openfaas-cloud/shared/must.ts";
 import { BranchName, type CommitSha } from "@openfaas-cloud/shared/names.ts";
 import { describe, expect, onTestFinished, test } from "vitest";
+import { part } from "../../../test/support/parts.ts";
 import { descendantsOf } from "../../../test/support/process-tree.ts";
 import { GrantRevoked, HostUnavailable, SignInRefused } from "../../src/ports/source-host/host-errors.ts";
 import type { RawDelivery, RemoteHost, SignInProvider } from "../../src/ports/source-host/remote-host.ts";
@@ -329,7 +330,7 @@ export function remoteHostContract(start: () => Promise<RemoteHostUnderTest>): v
     });
   });
 
-  describe("private repositories", () => {
+  part("proc")("private repositories", () => {
     test("are cloned with a credential that is in no argument, environment, file or log", async () => {
       await using it = await start();
       const repository = await it.fake.addRepository({ isPrivate: true });

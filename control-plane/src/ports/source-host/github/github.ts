@@ -1,6 +1,5 @@
 import { Secret } from "@openfaas-cloud/shared/env.ts";
-import type { BranchName, CommitSha } from "@openfaas-cloud/shared/names.ts";
-import { CommitSha as CommitShaSchema } from "@openfaas-cloud/shared/names.ts";
+import { type BranchName, CommitSha } from "@openfaas-cloud/shared/names.ts";
 import { z } from "zod";
 import { type HostClient, openHostClient } from "../host-client.ts";
 import { type GitHubConfig, instanceOf } from "../host-config.ts";
@@ -228,7 +227,7 @@ const InstallationRepositories = z.object({
 
 const Branch = z.object({
   commit: z.object({
-    sha: CommitShaSchema,
+    sha: CommitSha,
     commit: z.object({ message: z.string(), author: z.object({ name: z.string().nullish() }).nullish() }),
   }),
 });
