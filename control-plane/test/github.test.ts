@@ -887,7 +887,7 @@ async function listenForDeliveries({ gitHub, host }: GitHubUnderTest, status = 2
   });
   server.listen(0, "127.0.0.1");
   await once(server, "listening");
-  gitHub.app.hookUrl = `http://127.0.0.1:${(server.address() as AddressInfo).port}/github-event`;
+  gitHub.app.hookUrl = `http://system.localhost:${(server.address() as AddressInfo).port}/github-event`;
   return {
     deliveries,
     ids,
