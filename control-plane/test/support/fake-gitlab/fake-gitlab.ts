@@ -96,6 +96,8 @@ export class FakeGitLab implements AsyncDisposable {
   readonly overrides = new Map<CallName, Answer>();
   /** As versions before 14: `tag_list` for `topics`, no list of topics; before 17.4: no Idempotency-Key. */
   isOld = false;
+  /** Without it projects have no repositories, which is all that takes long about them. */
+  hasGit = true;
   pageLimit = 100;
   trouble: Trouble | undefined;
   readonly #bot: FakeUser;
@@ -159,9 +161,11 @@ export class FakeGitLab implements AsyncDisposable {
   ): Promise<FakeProject> {
     const namespaceId = "namespaceId" in namespace ? namespace.namespaceId : namespace.id;
     const project = this.world.addProject(path, namespaceId, options);
-    await this.git.create(gitId(project));
-    await this.git.push(gitId(project), { "README.md": path }, { message: "first" });
-    await this.git.push(gitId(project), { "stack.yml": "functions: {}\n" }, { message: "second" });
+    if (this.hasGit) {
+      await this.git.create(gitId(project));
+      await this.git.push(gitId(project), { "README.md": path }, { message: "first" });
+      await this.git.push(gitId(project), { "stack.yml": "functions: {}\n" }, { message: "second" });
+    }
     await this.#emit("project", projectPayload(this.world, "project_create", project));
     return project;
   }
@@ -181,6 +185,7 @@ export class FakeGitLab implements AsyncDisposable {
   async deleteBranch(project: FakeProject, branch: string): Promise<void> {
     const before = await this.git.head(gitId(project), branch);
     await this.git.deleteBranch(gitId(project), branch);
+    project.isEmpty = (await this.git.head(gitId(project), "*")) === undefined;
     const push = { branch, before: before?.commit, after: undefined, message: "", author: "Alice" };
     await this.#emit("push", pushPayload(this, project, { ...push, pusher: this.visitor }));
   }
@@ -207,7 +212,7 @@ export class FakeGitLab implements AsyncDisposable {
 
   async remove(project: FakeProject): Promise<void> {
     this.world.projects.delete(project.id);
-    await this.git.remove(gitId(project));
+    if (this.hasGit) await this.git.remove(gitId(project));
     await this.#emit("project", projectPayload(this.world, "project_destroy", project));
   }
 
@@ -380,7 +385,7 @@ export class FakeGitLab implements AsyncDisposable {
     if (name === "project" || name === "branch" || name === "postStatus") {
       const project = this.world.projects.get(Number(groups["id"]));
       if (project === undefined || !this.world.sees(asker, project)) return absent("Project");
-      if (name === "project") return { status: 200, body: await this.#describe(project) };
+      if (name === "project") return { status: 200, body: this.#describe(project) };
       if (name === "branch") return this.#branch(project, decodeURIComponent(groups["branch"] ?? ""));
       return this.#postStatus(
         project,
@@ -398,7 +403,7 @@ export class FakeGitLab implements AsyncDisposable {
     return { status: 200, body: this.#describeGroup(group) };
   }
 
-  async #listProjects(query: QueryOf<"projects">, asker: Asker | undefined): Promise<Answer> {
+  #listProjects(query: QueryOf<"projects">, asker: Asker | undefined): Answer {
     const { topic, membership = false, min_access_level = 0, id_after = 0, sort = "desc" } = query;
     const level = (project: FakeProject) =>
       asker?.kind === "person" ? this.world.levelInProject(asker.user, project) : 40;
@@ -408,7 +413,10 @@ export class FakeGitLab implements AsyncDisposable {
       .filter((project) => !membership || level(project) >= 10)
       .filter((project) => level(project) >= min_access_level)
       .sort((a, b) => (sort === "asc" ? a.id - b.id : b.id - a.id));
-    return this.#page(await Promise.all(projects.map((project) => this.#describe(project))), query);
+    return this.#page(
+      projects.map((project) => this.#describe(project)),
+      query,
+    );
   }
 
   #listGroups(query: QueryOf<"groups">, asker: Asker): Answer {
@@ -530,14 +538,13 @@ export class FakeGitLab implements AsyncDisposable {
     return { status: 201, body: status };
   }
 
-  async #describe(project: FakeProject): Promise<ProjectAnswer> {
+  #describe(project: FakeProject): ProjectAnswer {
     const { world, url } = this;
     const path = world.pathOf(project);
     const owner = world.ownerOf(project.namespaceId);
     const group = world.groups.get(project.namespaceId);
     const fullPath = world.fullPath(project.namespaceId);
     const namespaceName = must(owner?.name ?? group?.name, "a namespace");
-    const isEmpty = (await this.git.head(gitId(project), "main")) === undefined;
     return {
       id: project.id,
       description: null,
@@ -546,7 +553,7 @@ export class FakeGitLab implements AsyncDisposable {
       path: project.path,
       path_with_namespace: path,
       created_at: CREATED,
-      default_branch: isEmpty ? null : "main",
+      default_branch: project.isEmpty ? null : "main",
       tag_list: [...project.topics],
       ...(this.isOld ? {} : { topics: [...project.topics] }),
       ssh_url_to_repo: `git@gitlab.example.com:${path}.git`,
@@ -567,7 +574,7 @@ export class FakeGitLab implements AsyncDisposable {
         avatar_url: null,
         web_url: `${url}/${fullPath}`,
       },
-      empty_repo: isEmpty,
+      empty_repo: project.isEmpty,
       archived: false,
       visibility: project.visibility,
       ...(owner === undefined ? {} : { owner: this.#describeUser(owner) }),

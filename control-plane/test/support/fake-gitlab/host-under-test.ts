@@ -35,6 +35,8 @@ export interface GitLabSetting {
   readonly base?: string;
   readonly authority?: Authority;
   readonly proofs?: readonly ("token" | "signature")[];
+  /** Without it nothing can be cloned, and commits are made up. */
+  readonly git?: boolean;
   readonly config?: Readonly<Record<string, unknown>>;
 }
 
@@ -43,6 +45,7 @@ export async function startGitLab(setting: GitLabSetting = {}): Promise<GitLabUn
   const { proofs = ["token"], config } = setting;
   const resources = new AsyncDisposableStack();
   const gitlab = resources.use(await FakeGitLab.open(setting));
+  gitlab.hasGit = setting.git ?? true;
   const { path: root } = resources.use(await temporaryFolder());
   const webhookTokens = [1, 2, 3].map(() => randomBytes(20).toString("hex"));
   const signingTokens = [1, 2].map(() => `whsec_${randomBytes(32).toString("base64")}`);
@@ -76,7 +79,7 @@ export async function startGitLab(setting: GitLabSetting = {}): Promise<GitLabUn
     acme,
     webhookTokens,
     signingTokens,
-    linked: await describe(gitlab, linked),
+    linked: await describeProject(gitlab, linked),
     fake: driverOf(gitlab, acme, {
       secretsAt,
       secrets: proofs.includes("signature") ? signingTokens.length : webhookTokens.length,
@@ -125,7 +128,7 @@ function driverOf(
         visibility: isPrivate ? "private" : "public",
         topics: isLinked ? [TOPIC] : ["something-else"],
       });
-      return describe(gitlab, project);
+      return describeProject(gitlab, project);
     },
     unlink: (key) => gitlab.update(find(key), { topics: ["something-else"] }),
     link: (key) => gitlab.update(find(key), { topics: ["something-else", TOPIC] }),
@@ -196,11 +199,10 @@ function timestamp(ms: number): string {
   return Math.floor(ms / 1000).toString();
 }
 
-export async function describe(gitlab: FakeGitLab, project: FakeProject): Promise<FakeRepository> {
-  const gitDir = gitlab.git.bareDir(gitId(project));
-  const [commit = "", before = ""] = (
-    await runGit(gitDir, ["--git-dir=.", "rev-list", "--max-count=2", "main"])
-  ).split("\n");
+export async function describeProject(gitlab: FakeGitLab, project: FakeProject): Promise<FakeRepository> {
+  const [commit = "b".repeat(40), before = "a".repeat(40)] = gitlab.hasGit
+    ? await newestCommits(gitlab.git.bareDir(gitId(project)))
+    : [];
   const key = { id: project.id.toString(), installation: undefined };
   const [owner = "", ...rest] = gitlab.world.pathOf(project).split("/");
   return {
@@ -217,4 +219,9 @@ export async function describe(gitlab: FakeGitLab, project: FakeProject): Promis
     before: before as FakeRepository["before"],
     commit: commit as FakeRepository["commit"],
   };
+}
+
+async function newestCommits(gitDir: string): Promise<readonly string[]> {
+  const listed = await runGit(gitDir, ["--git-dir=.", "rev-list", "--max-count=2", "main"]);
+  return listed.split("\n");
 }

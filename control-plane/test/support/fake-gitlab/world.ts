@@ -28,6 +28,8 @@ export interface FakeProject {
   visibility: Visibility;
   topics: readonly string[];
   readonly members: Map<number, number>;
+  /** Without a commit. */
+  isEmpty: boolean;
   markedForDeletionOn: string | undefined;
   /** The platform's token has no access, and it is not public. */
   isHidden: boolean;
@@ -80,6 +82,7 @@ export class GitLabWorld {
       visibility: "public",
       topics: [],
       members: new Map(),
+      isEmpty: false,
       markedForDeletionOn: undefined,
       isHidden: false,
       ...options,

@@ -91,14 +91,18 @@ export class GitLabFacts {
   }
 
   /** From id to id, so that nothing is left out although projects come and go meanwhile. */
-  async #listByTopic(topic: string, query: Query, signal: AbortSignal): Promise<readonly Project[]> {
-    const projects = await this.#api.list("/projects", Project, {
+  #listByTopic(topic: string, query: Query, signal: AbortSignal): Promise<readonly Project[]> {
+    let reached = 0;
+    return this.#api.list("/projects", Project, {
       query: { ...query, topic, order_by: "id", sort: "asc" },
-      next: ({ id }) => ({ id_after: id }),
+      next: ({ id }) => {
+        if (id <= reached)
+          throw new HostUnavailable(`${this.#title} lists the same projects again and again.`);
+        reached = id;
+        return { id_after: id };
+      },
       signal,
     });
-    if (projects.every(({ id }, i) => i === 0 || id > (projects[i - 1]?.id ?? 0))) return projects;
-    throw new HostUnavailable(`${this.#title} lists the same projects again and again.`);
   }
 
   /** Topics are the same whatever their case, but projects are listed by exactly the one that is asked for. */
