@@ -341,6 +341,11 @@ describe("nothing is unlinked", () => {
     });
   }
 
+  test("by grants, which GitLab does not know", async () => {
+    await using it = await startWithoutGit();
+    await expect(it.host.fetchInstallation("1", signal())).rejects.toBeInstanceOf(HostUnavailable);
+  });
+
   test("by a list that never ends", async () => {
     await using it = await startWithoutGit();
     const { body } = await answerOf(it, "/projects?order_by=id&sort=asc");

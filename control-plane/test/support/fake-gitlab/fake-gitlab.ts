@@ -281,7 +281,9 @@ export class FakeGitLab implements AsyncDisposable {
       this.#admit(repository.slice(this.#base.replace("/", "").length).replace(/^\//, ""), access?.password),
     );
     if (isGit) {
-      this.#record(request, path, url, "", access(request), 200);
+      response.once("finish", () =>
+        this.#record(request, path, url, "", access(request), response.statusCode),
+      );
       return;
     }
     const body = await text(request);

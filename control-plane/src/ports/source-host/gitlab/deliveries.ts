@@ -127,7 +127,7 @@ const LEFT_OUT: ReadonlyMap<string, string> = new Map([
   ["Merge Request Hook", "merge requests are not deployed: left for later"],
   ["tag_push", "tags are not deployed: left for later"],
   ["merge_request", "merge requests are not deployed: left for later"],
-  ["repository_update", "says no more than the pushes it is made of"],
+  ["repository_update", "branches are followed by their pushes, and by looking at them"],
   ["group_rename", "its projects are found by their ids when they are next looked at"],
   ["user_rename", "its projects are found by their ids when they are next looked at"],
 ]);

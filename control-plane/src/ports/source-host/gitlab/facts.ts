@@ -13,7 +13,7 @@ const Id = z.number().int().positive();
 const Project = z
   .object({
     id: Id,
-    path_with_namespace: z.string().regex(/^[^/]+\/./),
+    path_with_namespace: z.string().regex(/^[\w.-]+(?:\/[\w.-]+)+$/),
     visibility: z.string(),
     default_branch: z.string().nullish(),
     topics: z.array(z.string()).optional(),
