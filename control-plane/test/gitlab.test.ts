@@ -63,7 +63,11 @@ describe("GitLab below a path keeps what every remote host promises", () => {
     await using it = await startWithoutGit({ base: "/dev/git" });
     expect(it.host.instance).toBe(it.gitlab.url.replace("http://", ""));
     expect(it.host.instance).toMatch(/^127\.0\.0\.1:\d+\/dev\/git$/);
-    expect(it.host.title).toBe(`GitLab (${it.host.instance})`);
+    expect(it.host).toMatchObject({
+      title: `GitLab (${it.host.instance})`,
+      webUrl: it.gitlab.url,
+      topic: TOPIC,
+    });
   });
 });
 
@@ -407,7 +411,9 @@ describe("a status", () => {
       [404, "404 Commit Not Found"],
     ] as const) {
       it.gitlab.overrides.set("postStatus", { status: code, body: { message } });
-      await expect(report()).rejects.toBeInstanceOf(HostUnavailable);
+      const outcome = await report().catch((error: unknown) => error);
+      expect(outcome).toBeInstanceOf(HostUnavailable);
+      expect(outcome).toMatchObject({ status: code });
     }
     const same =
       'Cannot transition status via :succeed from :success (Reason(s): Status cannot transition via "succeed")';
@@ -500,6 +506,15 @@ describe("signing in", () => {
     const asked = provider(it).fetchAccess(grant, controller.signal);
     controller.abort(new Error("no longer of interest"));
     await expect(asked).rejects.toThrow("no longer of interest");
+    expect((await provider(it).fetchAccess(grant, signal())).owners).not.toEqual([]);
+  });
+
+  test("does not lose a renewed grant when GitLab fails right after", async () => {
+    await using it = await startWithoutGit();
+    const grant = { ...(await signIn(it)), expiresAt: 0 };
+    it.fake.trouble({ kind: "answer", status: 500, after: 1 });
+    await expect(provider(it).fetchAccess(grant, signal())).rejects.toBeInstanceOf(HostUnavailable);
+    it.fake.trouble(undefined);
     expect((await provider(it).fetchAccess(grant, signal())).owners).not.toEqual([]);
   });
 

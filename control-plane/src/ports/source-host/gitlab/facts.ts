@@ -135,7 +135,6 @@ export class GitLabFacts {
     if (owner.login !== fullName.slice(0, slash)) {
       throw new HostUnavailable(`${this.#title} moved ${fullName} while it was looked at.`);
     }
-    const branch = BranchName.safeParse(project.default_branch);
     return {
       kind: "linked",
       facts: {
@@ -143,7 +142,7 @@ export class GitLabFacts {
         owner,
         name: name.data,
         fullName,
-        defaultBranch: branch.success ? branch.data : undefined,
+        defaultBranch: BranchName.safeParse(project.default_branch).data,
         isPrivate: project.visibility !== "public",
         webUrl: `${this.#url}/${fullName}`,
       },

@@ -12,7 +12,7 @@ import { GitLabFacts, idOf } from "./facts.ts";
 import { openSignIn } from "./sign-in.ts";
 import { postStatus } from "./statuses.ts";
 
-/** For what is reported, which nobody waits for. */
+/** For a report with all its tries, which nobody else bounds. */
 const REPORT_MS = 30_000;
 
 /** https://docs.gitlab.com/api/branches/ */

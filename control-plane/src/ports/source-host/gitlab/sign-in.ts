@@ -13,8 +13,11 @@ import { GitLabFacts, Group, ownerOfGroup, ownerOfPerson } from "./facts.ts";
 const SCOPES = "read_user read_api";
 /** A grant is renewed this long before it expires. */
 const EARLY_MS = 60_000;
-/** So long a renewed grant is given to whoever still comes with the old one, which GitLab takes only once. */
-const REMEMBERED_MS = 60_000;
+/**
+ * So long a renewed grant is given to whoever still comes with the old one, which GitLab takes only once: because they came at the
+ * same time, or because what they asked for failed after the renewal. Half of the two hours for which GitLab's grants count.
+ */
+const REMEMBERED_MS = 3_600_000;
 const MOST_REMEMBERED = 10_000;
 const RENEW_MS = 30_000;
 
@@ -243,10 +246,7 @@ function failureOf(error: unknown, title: string, refusal: Error): unknown {
       cause: error,
     });
   }
-  if (
-    error instanceof oauth.OperationProcessingError ||
-    error instanceof oauth.WWWAuthenticateChallengeError
-  ) {
+  if (error instanceof oauth.OperationProcessingError) {
     return new HostUnavailable(`${title} answered what cannot be read.`, { cause: error });
   }
   return error;

@@ -32,7 +32,9 @@ export async function postStatus(
   );
   if (outcome.kind === "taken") return;
   if (NO_TRANSITION.exec(outcome.message)?.groups?.["state"] === STATES[state]) return;
-  throw new HostUnavailable(`GitLab does not take the status ${context}: ${outcome.message}`);
+  throw new HostUnavailable(`GitLab does not take the status ${context}: ${outcome.message}`, {
+    status: 400,
+  });
 }
 
 function shorten(text: string): string {
