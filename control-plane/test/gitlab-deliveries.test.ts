@@ -5,7 +5,7 @@ import { Secret } from "@openfaas-cloud/shared/env.ts";
 import { must } from "@openfaas-cloud/shared/must.ts";
 import { describe, expect, onTestFinished, test } from "vitest";
 import { parseDelivery, verifyDelivery } from "../src/ports/source-host/gitlab/deliveries.ts";
-import { GitLabConfig } from "../src/ports/source-host/host-config.ts";
+import { GitLabConfig, HostConfig } from "../src/ports/source-host/host-config.ts";
 import type { Delivery, RawDelivery, Verdict } from "../src/ports/source-host/remote-host.ts";
 import { startGitLab, TOPIC } from "./support/fake-gitlab/host-under-test.ts";
 import {
@@ -311,13 +311,14 @@ describe("GitLab's configuration", () => {
 
   test("needs a proof for deliveries", () => {
     expect(GitLabConfig.safeParse(given).error?.message).toMatch(/webhookTokens/);
+    expect(HostConfig.safeParse(given).success).toBe(false);
     for (const proof of [
       { webhookTokens: "a" },
       { webhookTokens: ["a", "b"] },
       { signingTokens: signing[0] },
       { signingTokens: signing, webhookTokens: "a" },
     ]) {
-      expect(GitLabConfig.safeParse({ ...given, ...proof }).success).toBe(true);
+      expect(HostConfig.safeParse({ ...given, ...proof }).success).toBe(true);
     }
   });
 

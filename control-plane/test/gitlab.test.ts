@@ -53,6 +53,11 @@ async function rolesOf(it: GitLabUnderTest, grant: PersonGrant): Promise<Record<
   return Object.fromEntries(owners.map(({ owner, role }) => [owner.sourceId, role]));
 }
 
+async function answerOf(it: GitLabUnderTest, path: string): Promise<{ body: unknown }> {
+  const headers = { "private-token": it.gitlab.token };
+  return { body: await (await fetch(`${it.gitlab.url}/api/v4${path}`, { headers })).json() };
+}
+
 /** Nothing is cloned in most tests. */
 const startWithoutGit = (setting: GitLabSetting = {}) => startGitLab({ git: false, ...setting });
 
@@ -227,6 +232,18 @@ describe("a project", () => {
     }
   });
 
+  test("that everybody may read gets no token, whatever git is asked for", async () => {
+    await using it = await startGitLab();
+    const { body } = await answerOf(it, `/projects/${it.linked.key.id}`);
+    linkedProject(it).visibility = "private";
+    it.gitlab.overrides.set("project", { status: 200, body });
+    await expect(it.host.fetchCommit(it.linked.ref, it.linked.commit, quietly())).rejects.toBeInstanceOf(
+      HostUnavailable,
+    );
+    const asked = it.gitlab.ledger.filter(({ path }) => path.endsWith("/info/refs"));
+    expect(asked).toMatchObject([{ asker: undefined, status: 401 }]);
+  });
+
   test("that is marked for deletion is unlinked until it is restored", async () => {
     await using it = await startWithoutGit();
     const project = linkedProject(it);
@@ -357,11 +374,6 @@ describe("nothing is unlinked", () => {
     await expect(it.host.listRepositories(signal())).rejects.toBeInstanceOf(HostUnavailable);
     expect(it.gitlab.ledger.filter(({ path }) => path.endsWith("/projects")).length).toBeLessThan(5);
   });
-
-  async function answerOf(it: GitLabUnderTest, path: string): Promise<{ body: unknown }> {
-    const headers = { "private-token": it.gitlab.token };
-    return { body: await (await fetch(`${it.gitlab.url}/api/v4${path}`, { headers })).json() };
-  }
 });
 
 describe("a listing", () => {
