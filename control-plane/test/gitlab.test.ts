@@ -511,6 +511,16 @@ describe("signing in", () => {
     expect(renewals).toHaveLength(1);
   });
 
+  test("is not waited for by whoever leaves while a grant is renewed", async () => {
+    await using it = await startWithoutGit();
+    const grant = { ...(await signIn(it)), expiresAt: 0 };
+    it.fake.trouble({ kind: "hang" });
+    const controller = new AbortController();
+    const asked = provider(it).fetchAccess(grant, controller.signal);
+    controller.abort(new Error("no longer of interest"));
+    await expect(asked).rejects.toThrow("no longer of interest");
+  });
+
   test("does not lose a renewed grant when whoever asked for it leaves", async () => {
     await using it = await startWithoutGit();
     const grant = { ...(await signIn(it)), expiresAt: 0 };
