@@ -67,9 +67,14 @@ export const BitbucketCloudConfig = z.strictObject({
   ...common,
   url: httpUrl.default("https://bitbucket.org"),
   apiUrl: httpUrl.default("https://api.bitbucket.org"),
-  /** Of a workspace or repository access token. */
+  /**
+   * A workspace access token, or the API token of an account that administers the workspaces; scopes `repository` and `webhook`
+   * (`read:repository:bitbucket`, `read:webhook:bitbucket`).
+   */
   token: hidden,
-  /** Whose repositories are looked at. */
+  /** The account's, where the token is an API token. */
+  email: z.email().optional(),
+  /** Whose repositories are looked at: slugs, or ids in braces. */
   workspaces: z.array(z.string().min(1)).min(1).max(100),
   webhookSecrets: rotating,
   oauth: oauthClient.optional(),
@@ -79,7 +84,10 @@ export type BitbucketCloudConfig = z.infer<typeof BitbucketCloudConfig>;
 export const BitbucketDataCenterConfig = z.strictObject({
   kind: z.literal("bitbucket-datacenter"),
   ...common,
-  /** HTTP access token with REPO_READ at least. */
+  /**
+   * The HTTP access token of an account, with repository admin, without which Bitbucket shows no webhooks. Tokens of projects and
+   * repositories do not do: git may not use them as a password.
+   */
   token: hidden,
   webhookSecrets: rotating,
   oauth: oauthClient.optional(),
