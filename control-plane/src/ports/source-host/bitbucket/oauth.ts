@@ -7,7 +7,7 @@ import type { PersonGrant, SignInProvider } from "../remote-host.ts";
 /** A grant that ends sooner than this is renewed before it is used. */
 const RENEW_BEFORE_MS = 60_000;
 const RENEW_MS = 30_000;
-const MOST_RENEWALS = 1_000;
+const MOST_RENEWED = 1_000;
 
 const Tokens = z.object({
   access_token: z.string().min(1),
@@ -31,11 +31,10 @@ export interface OAuthOptions {
 /** The grants of people at one Bitbucket. */
 export class OAuth {
   readonly #options: OAuthOptions;
-  /**
-   * By the refresh token that was used up for it. Some hosts take one once only: two who ask at once must not use it twice, and
-   * what came of it must not be lost where something else then failed.
-   */
-  readonly #renewals = new Map<string, Promise<PersonGrant>>();
+  /** By refresh token. Some hosts take one once only, so that two who ask at once must not both use it. */
+  readonly #underWay = new Map<string, Promise<PersonGrant>>();
+  /** By the refresh token that was used up: what came of it must not be lost where something else then failed. */
+  readonly #renewed = new Map<string, PersonGrant>();
 
   constructor(options: OAuthOptions) {
     this.#options = options;
@@ -81,25 +80,31 @@ export class OAuth {
     signal.throwIfAborted();
     const { refreshToken } = grant;
     if (refreshToken === undefined) throw this.#revoked();
-    const earlier = await this.#renewals.get(refreshToken)?.catch(() => undefined);
-    const isNews = earlier !== undefined && earlier.accessToken !== grant.accessToken && !isEnding(earlier);
-    return isNews ? earlier : untilAborted(this.#renewOnce(refreshToken), signal);
+    const earlier = this.#renewed.get(refreshToken);
+    if (earlier !== undefined && earlier.accessToken !== grant.accessToken && !isEnding(earlier))
+      return earlier;
+    return untilAborted(this.#underWay.get(refreshToken) ?? this.#begin(refreshToken), signal);
   }
 
   /** Not ended by whoever asked for it: its result is wanted in any case. */
-  #renewOnce(refreshToken: string): Promise<PersonGrant> {
-    const form = { grant_type: "refresh_token", refresh_token: refreshToken };
-    const renewal = this.#ask(form, AbortSignal.timeout(RENEW_MS), ["invalid_grant"], () =>
-      this.#revoked(),
-    ).then((renewed) => ({ ...renewed, refreshToken: renewed.refreshToken ?? refreshToken }));
-    this.#renewals.delete(refreshToken);
-    this.#renewals.set(refreshToken, renewal);
-    renewal.catch(() => this.#renewals.delete(refreshToken));
-    for (const oldest of this.#renewals.keys()) {
-      if (this.#renewals.size <= MOST_RENEWALS) break;
-      this.#renewals.delete(oldest);
-    }
+  #begin(refreshToken: string): Promise<PersonGrant> {
+    const renewal = this.#renewOnce(refreshToken).finally(() => this.#underWay.delete(refreshToken));
+    this.#underWay.set(refreshToken, renewal);
+    // Whoever waits for it may have gone by then.
+    renewal.catch(() => undefined);
     return renewal;
+  }
+
+  async #renewOnce(refreshToken: string): Promise<PersonGrant> {
+    const form = { grant_type: "refresh_token", refresh_token: refreshToken };
+    const signal = AbortSignal.timeout(RENEW_MS);
+    const given = await this.#ask(form, signal, ["invalid_grant"], () => this.#revoked());
+    const renewed = { ...given, refreshToken: given.refreshToken ?? refreshToken };
+    this.#renewed.delete(refreshToken);
+    this.#renewed.set(refreshToken, renewed);
+    const [oldest = refreshToken] = this.#renewed.keys();
+    if (this.#renewed.size > MOST_RENEWED) this.#renewed.delete(oldest);
+    return renewed;
   }
 
   async #ask(

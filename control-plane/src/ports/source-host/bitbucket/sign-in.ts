@@ -4,6 +4,9 @@ import type { Identity, OwnerAccess, SignInProvider } from "../remote-host.ts";
 import { BitbucketApi } from "./api.ts";
 import type { OAuth } from "./oauth.ts";
 
+/** Once more than it takes, since the first may be one of an earlier try that ended too. */
+const MOST_RENEWALS = 2;
+
 /** What a Bitbucket has to be asked for, as the person. */
 export interface PersonQuestions {
   fetchIdentity(person: BitbucketApi, signal: AbortSignal): Promise<Identity>;
@@ -36,15 +39,16 @@ export function openSignIn(
     },
 
     async fetchAccess(grant, signal) {
-      const current = await oauth.current(grant, signal);
-      try {
-        return { grant: current, owners: await questions.fetchOwners(as(current.accessToken), signal) };
-      } catch (error) {
-        // It may have ended before its time; whether it may be renewed tells.
-        if (!(error instanceof GrantRevoked) || current !== grant) throw error;
+      let current = await oauth.current(grant, signal);
+      for (let renewals = 0; ; renewals++) {
+        try {
+          return { grant: current, owners: await questions.fetchOwners(as(current.accessToken), signal) };
+        } catch (error) {
+          if (!(error instanceof GrantRevoked) || renewals === MOST_RENEWALS) throw error;
+        }
+        // It may have ended before its time: whether it can be renewed tells.
+        current = await oauth.renew(current, signal);
       }
-      const renewed = await oauth.renew(grant, signal);
-      return { grant: renewed, owners: await questions.fetchOwners(as(renewed.accessToken), signal) };
     },
   };
 }
