@@ -193,6 +193,38 @@ describe("Bitbucket Cloud", () => {
       });
     }
 
+    test("is asked of each repository in turn where there are many, within what the vendor allows", async () => {
+      await using it = await startCloud();
+      const keys = [it.linked.key];
+      for (let i = 0; i < 14; i++) keys.push(await it.fake.addEmptyRepository());
+      expect(await it.host.listRepositories(signal())).toHaveLength(15);
+      for (const key of keys) await it.fake.unlink(key);
+      it.fake.calls.length = 0;
+      expect(await it.host.listRepositories(signal())).toHaveLength(5);
+      expect(it.fake.calls.filter(({ target }) => target.includes("%7D/hooks"))).toHaveLength(10);
+      expect(await it.host.listRepositories(signal())).toEqual([]);
+    });
+
+    test("is listed as it was found when it was asked for by its id", async () => {
+      await using it = await startCloud();
+      for (let i = 0; i < 14; i++) await it.fake.addEmptyRepository();
+      await it.host.listRepositories(signal());
+      await it.fake.unlink(it.linked.key);
+      await it.host.fetchRepository(it.linked.key, signal());
+      const ids = (await it.host.listRepositories(signal())).map(({ key }) => key.id);
+      expect(ids).not.toContain(it.linked.key.id);
+      expect(ids).toHaveLength(14);
+    });
+
+    test("shows in the list that something was pushed", async () => {
+      await using it = await startCloud();
+      const pushedAt = async () => (await it.host.listRepositories(signal()))[0]?.pushedAt;
+      const before = await pushedAt();
+      expect(await pushedAt()).toBe(before);
+      await it.fake.push(it.linked.key, "more");
+      expect(await pushedAt()).toBeGreaterThan(must(before, "a time"));
+    });
+
     test("follows a repository to another of our workspaces, and to no other", async () => {
       await using it = await startCloud({ workspaces: ["acme", "umbrella"] });
       const { key } = it.linked;
@@ -246,6 +278,8 @@ describe("Bitbucket Cloud", () => {
     expect(await accessOfClone(it, it.linked)).toBeUndefined();
     const secret = await it.fake.addRepository({ isPrivate: true });
     expect(await accessOfClone(it, secret)).toEqual({ username: "x-token-auth", password: it.fake.token });
+    it.fake.letsNobodyIn = true;
+    await expect(accessOfClone(it, await it.fake.addRepository())).rejects.toBeInstanceOf(HostUnavailable);
   });
 
   test("works with the API token of an account as well", async () => {
@@ -388,6 +422,18 @@ describe("Bitbucket Data Center", () => {
       expect(await it.host.fetchRepository(it.linked.key, signal())).toMatchObject({ kind: "linked" });
     });
 
+    test("is asked of each repository in turn where there are many", async () => {
+      await using it = await startDataCenter();
+      const keys = [it.linked.key];
+      for (let i = 0; i < 69; i++) keys.push(await it.fake.addEmptyRepository());
+      expect(await it.host.listRepositories(signal())).toHaveLength(70);
+      for (const key of keys) await it.fake.unlink(key);
+      it.fake.calls.length = 0;
+      expect(await it.host.listRepositories(signal())).toHaveLength(10);
+      expect(it.fake.calls.filter(({ target }) => target.includes("/webhooks/"))).toHaveLength(60);
+      expect(await it.host.listRepositories(signal())).toEqual([]);
+    });
+
     test("is of a person where the project is somebody's own", async () => {
       await using it = await startDataCenter();
       const project = it.fake.addProject("~ALICE");
@@ -449,11 +495,13 @@ describe("Bitbucket Data Center", () => {
     expect(it.host.title).toBe(`Bitbucket (${it.host.instance})`);
   });
 
-  test("clones with the token as its account's password, and public repositories with none", async () => {
+  test("clones with the token as its account's password, where it is asked for one", async () => {
     await using it = await startDataCenter();
     expect(await accessOfClone(it, it.linked)).toBeUndefined();
-    const secret = await it.fake.addRepository({ isPrivate: true });
-    expect(await accessOfClone(it, secret)).toEqual({ username: "openfaas bot", password: it.fake.token });
+    const access = { username: "openfaas bot", password: it.fake.token };
+    expect(await accessOfClone(it, await it.fake.addRepository({ isPrivate: true }))).toEqual(access);
+    it.fake.letsNobodyIn = true;
+    expect(await accessOfClone(it, await it.fake.addRepository())).toEqual(access);
   });
 
   test("asks people for no more than to read, and tells what more they may do for projects it serves", async () => {

@@ -35,6 +35,7 @@ interface Repository {
   workspace: CloudWorkspace;
   isPrivate: boolean;
   webhooks: FakeWebhook[];
+  updatedAt: number;
   readonly statuses: Map<string, z.infer<typeof StatusBody> & { readonly commit: string }>;
 }
 
@@ -58,6 +59,8 @@ const RepositoryAnswer = z.strictObject({
   name: z.string(),
   is_private: z.boolean(),
   scm: z.literal("git"),
+  created_on: z.iso.datetime({ offset: true }),
+  updated_on: z.iso.datetime({ offset: true }),
   workspace: WorkspaceAnswer,
   owner: z.strictObject({ type: z.enum(["team", "user"]), uuid: braced, display_name: z.string(), links }),
   mainbranch: z.strictObject({ type: z.literal("branch"), name: z.string() }).nullable(),
@@ -146,6 +149,8 @@ export class FakeBitbucketCloud implements FakeRemoteHost, AsyncDisposable {
   showsWorkspaceWebhooks = true;
   /** Where lists say that they go on, in place of where they do. */
   nextOrigin: string | undefined;
+  /** Whether git has to say who it is for public repositories too. */
+  letsNobodyIn = false;
   readonly #server: FakeVendorServer;
   readonly #repositories = new Map<string, Repository>();
   readonly #workspaces: CloudWorkspace[] = [];
@@ -205,25 +210,34 @@ export class FakeBitbucketCloud implements FakeRemoteHost, AsyncDisposable {
     readonly isLinked?: boolean;
     readonly workspace?: CloudWorkspace;
   } = {}): Promise<FakeRepository> {
-    const uuid = randomUUID();
-    const slug = `site-${this.#repositories.size + 1}`;
-    const webhooks = [{ url: "https://ci.example.test/hook", active: true }];
-    const repository = { uuid, slug, workspace, isPrivate, webhooks, statuses: new Map() };
-    this.#repositories.set(uuid, repository);
-    const key = { id: uuid, installation: undefined };
-    if (isLinked) await this.link(key);
-    await this.#server.git.create(uuid);
+    const key = await this.addEmptyRepository({ isPrivate, isLinked, workspace });
+    await this.#server.git.create(key.id);
     const before = await this.push(key, "begin");
     const commit = await this.push(key, "go on");
     const ref = {
       repositoryId: newId(),
       owner: OwnerSlug.parse(workspace.slug),
-      name: RepositoryName.parse(slug),
+      name: RepositoryName.parse(this.#get(key).slug),
       host: new URL(this.url).host,
       source: key,
     };
-    const fullName = `${workspace.slug}/${slug}`;
+    const fullName = this.#nameOf(this.#get(key));
     return { key, ref, fullName, branch: BranchName.parse(MAIN), before, commit };
+  }
+
+  async addEmptyRepository({
+    isPrivate = false,
+    isLinked = true,
+    workspace = this.acme,
+  } = {}): Promise<SourceKey> {
+    const uuid = randomUUID();
+    const slug = `site-${this.#repositories.size + 1}`;
+    const webhooks = [{ url: "https://ci.example.test/hook", active: true }];
+    const repository = { uuid, slug, workspace, isPrivate, webhooks, updatedAt: 0, statuses: new Map() };
+    this.#repositories.set(uuid, repository);
+    const key = { id: uuid, installation: undefined };
+    if (isLinked) await this.link(key);
+    return key;
   }
 
   async link(key: SourceKey): Promise<void> {
@@ -257,6 +271,8 @@ export class FakeBitbucketCloud implements FakeRemoteHost, AsyncDisposable {
   }
 
   push(key: SourceKey, message: string, branch = MAIN): Promise<CommitSha> {
+    const repository = this.#get(key);
+    repository.updatedAt = Math.max(Date.now(), repository.updatedAt + 1);
     return this.#server.git.push(key.id, { "stack.yml": `# ${newId()}\n` }, { branch, message });
   }
 
@@ -377,7 +393,7 @@ export class FakeBitbucketCloud implements FakeRemoteHost, AsyncDisposable {
     if (found === undefined) return "absent";
     const username = this.email === undefined ? "x-token-auth" : "x-bitbucket-api-token-auth";
     const isTaken = access?.username === username && access.password === this.token;
-    if (access === undefined ? found.isPrivate : !isTaken) return "refused";
+    if (access === undefined ? found.isPrivate || this.letsNobodyIn : !isTaken) return "refused";
     return { id: found.uuid };
   }
 
@@ -565,7 +581,8 @@ export class FakeBitbucketCloud implements FakeRemoteHost, AsyncDisposable {
   }
 
   #shape(repository: Repository): z.infer<typeof RepositoryAnswer> {
-    const { uuid, slug, workspace, isPrivate } = repository;
+    const { uuid, slug, workspace, isPrivate, updatedAt } = repository;
+    const updatedOn = new Date(updatedAt).toISOString().replace("Z", "000+00:00");
     const fullName = this.#nameOf(repository);
     return {
       type: "repository",
@@ -574,6 +591,8 @@ export class FakeBitbucketCloud implements FakeRemoteHost, AsyncDisposable {
       name: slug,
       is_private: isPrivate,
       scm: "git",
+      created_on: "2026-01-19T09:45:32.123456+00:00",
+      updated_on: updatedOn,
       workspace: this.#workspaceShape(workspace, "workspace"),
       owner: {
         type: workspace.uuid === ALICE ? "user" : "team",
@@ -581,7 +600,7 @@ export class FakeBitbucketCloud implements FakeRemoteHost, AsyncDisposable {
         display_name: workspace.slug,
         links: {},
       },
-      mainbranch: { type: "branch", name: MAIN },
+      mainbranch: updatedAt === 0 ? null : { type: "branch", name: MAIN },
       links: { html: { href: `${this.url}/${fullName}` } },
     };
   }

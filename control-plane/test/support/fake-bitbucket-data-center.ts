@@ -43,6 +43,7 @@ interface Repository {
   webhooks: FakeWebhook[];
   /** Whether the platform's account may see it at all, and its webhooks. */
   botMay: "nothing" | "read" | "admin";
+  isEmpty: boolean;
   readonly statuses: Map<string, z.infer<typeof StatusBody> & { readonly commit: string }>;
 }
 
@@ -133,7 +134,9 @@ const ReposQuery = z.strictObject({
   ...paging,
 });
 const WebhooksQuery = z.strictObject({
-  scopeType: z.array(z.enum(["repository", "project"])).optional(),
+  scopeType: z
+    .union([z.enum(["repository", "project"]), z.array(z.enum(["repository", "project"]))])
+    .optional(),
   ...paging,
 });
 const BranchesQuery = z.strictObject({
@@ -182,6 +185,8 @@ export class FakeBitbucketDataCenter implements FakeRemoteHost, AsyncDisposable 
   readonly oauth: FakeOAuth;
   /** Whether answers say whose credential it was. */
   namesUsers = true;
+  /** Whether git has to say who it is for public repositories too. */
+  letsNobodyIn = false;
   readonly #server: FakeVendorServer;
   readonly #repositories = new Map<string, Repository>();
   readonly #projects: DataCenterProject[] = [];
@@ -232,33 +237,38 @@ export class FakeBitbucketDataCenter implements FakeRemoteHost, AsyncDisposable 
     readonly isLinked?: boolean;
     readonly project?: DataCenterProject;
   } = {}): Promise<FakeRepository> {
-    const id = this.#newId();
-    const slug = `site-${id}`;
-    const webhooks = [{ url: "https://ci.example.test/hook", active: true }];
-    const repository = {
-      id,
-      slug,
-      project,
-      isPrivate,
-      webhooks,
-      statuses: new Map(),
-      botMay: "admin" as const,
-    };
-    const key = { id: String(id), installation: undefined };
-    this.#repositories.set(key.id, repository);
-    if (isLinked) await this.link(key);
+    const key = await this.addEmptyRepository({ isPrivate, isLinked, project });
     await this.#server.git.create(key.id);
     const before = await this.push(key, "begin");
     const commit = await this.push(key, "go on");
     const ref = {
       repositoryId: newId(),
       owner: OwnerSlug.parse(slugify(project.key)),
-      name: RepositoryName.parse(slug),
+      name: RepositoryName.parse(this.#get(key).slug),
       host: this.url.replace("http://", ""),
       source: key,
     };
-    const fullName = `${project.key}/${slug}`;
+    const fullName = `${project.key}/${this.#get(key).slug}`;
     return { key, ref, fullName, branch: BranchName.parse(MAIN), before, commit };
+  }
+
+  async addEmptyRepository({
+    isPrivate = false,
+    isLinked = true,
+    project = this.acme,
+  } = {}): Promise<SourceKey> {
+    const id = this.#newId();
+    const webhooks = [{ url: "https://ci.example.test/hook", active: true }];
+    const repository = {
+      ...{ id, slug: `site-${id}`, project, isPrivate, webhooks },
+      statuses: new Map(),
+      botMay: "admin" as const,
+      isEmpty: true,
+    };
+    const key = { id: String(id), installation: undefined };
+    this.#repositories.set(key.id, repository);
+    if (isLinked) await this.link(key);
+    return key;
   }
 
   async link(key: SourceKey): Promise<void> {
@@ -301,6 +311,7 @@ export class FakeBitbucketDataCenter implements FakeRemoteHost, AsyncDisposable 
   }
 
   push(key: SourceKey, message: string, branch = MAIN): Promise<CommitSha> {
+    this.#get(key).isEmpty = false;
     return this.#server.git.push(key.id, { "stack.yml": `# ${newId()}\n` }, { branch, message });
   }
 
@@ -390,7 +401,7 @@ export class FakeBitbucketDataCenter implements FakeRemoteHost, AsyncDisposable 
     );
     if (found === undefined) return "absent";
     const isTaken = access?.username === BOT.name && access.password === this.token;
-    if (access === undefined ? found.isPrivate : !isTaken) return "refused";
+    if (access === undefined ? found.isPrivate || this.letsNobodyIn : !isTaken) return "refused";
     return { id: String(found.id) };
   }
 
@@ -428,22 +439,28 @@ export class FakeBitbucketDataCenter implements FakeRemoteHost, AsyncDisposable 
         query: WebhooksQuery,
         answers: { 200: pageOf(WebhookAnswer), ...error },
         answer: (asked) =>
-          this.#about(asked, "admin", ({ webhooks, project }) =>
-            this.#page(asked, [
+          this.#about(asked, "admin", ({ webhooks, project }) => {
+            const scopes = asked.url.searchParams.getAll("scopeType");
+            const all = [
               ...webhooks.map((webhook) => webhookShape(webhook, "repository")),
               ...project.webhooks.map((webhook) => webhookShape(webhook, "project")),
-            ]),
-          ),
+            ];
+            return this.#page(
+              asked,
+              all.filter(({ scopeType }) => scopes.length === 0 || scopes.includes(scopeType)),
+            );
+          }),
       },
       {
         method: "GET",
         path: new RegExp(`${repository}/default-branch$`),
         answers: { 200: MinimalRefAnswer, ...error },
         answer: (asked) =>
-          this.#about(asked, "read", () => ({
-            status: 200,
-            body: { id: `refs/heads/${MAIN}`, displayId: MAIN, type: "BRANCH" },
-          })),
+          this.#about(asked, "read", ({ isEmpty }) =>
+            isEmpty
+              ? failed(404, "No such branch.")
+              : { status: 200, body: { id: `refs/heads/${MAIN}`, displayId: MAIN, type: "BRANCH" } },
+          ),
       },
       {
         method: "GET",

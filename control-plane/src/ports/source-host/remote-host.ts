@@ -16,6 +16,12 @@ export interface RemoteHost extends SourceHost {
   /** For people: `GitHub`, `GitLab (gitlab.example.com)`. */
   readonly title: string;
 
+  readonly webUrl: string;
+  /** Where a person links repositories with one click (GitHub: installs the App); `undefined` for hosts without such a page. */
+  readonly linkUrl: string | undefined;
+  /** What marks a repository as linked, where that is a topic (GitLab). */
+  readonly topic: string | undefined;
+
   /** Whether a delivery is the host's own, by its bytes as they came. Nothing of them is parsed for that. */
   verify(delivery: RawDelivery): Promise<Verdict>;
   /** What an authentic delivery says. Throws nothing: what cannot be read is `ignored`, with the reason. */
@@ -102,6 +108,11 @@ export interface RepositoryFacts {
   readonly defaultBranch: BranchName | undefined;
   readonly isPrivate: boolean;
   readonly webUrl: string;
+  /**
+   * When something was last pushed to it, milliseconds since the epoch, where the host says so without being asked once more.
+   * Only ever compared with what it said before.
+   */
+  readonly pushedAt?: number | undefined;
 }
 
 export type RepositoryState =

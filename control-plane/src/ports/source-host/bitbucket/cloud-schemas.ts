@@ -18,6 +18,8 @@ export const Repository = z.object({
   uuid: Uuid,
   full_name: z.string().regex(new RegExp(`^${slug.source}/${slug.source}$`)),
   is_private: z.boolean(),
+  /** Moves with each push, and with other changes. */
+  updated_on: z.iso.datetime({ offset: true }),
   workspace: Workspace,
   owner: z.object({ type: z.string() }).nullish(),
   /** `null` as long as it is empty. */

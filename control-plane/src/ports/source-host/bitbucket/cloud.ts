@@ -20,18 +20,24 @@ import { BitbucketApi } from "./api.ts";
 import { parseCloudDelivery } from "./cloud-deliveries.ts";
 import { isAmong, ownerOf } from "./cloud-owner.ts";
 import { readPages } from "./cloud-pages.ts";
-import { Branch, Repository, type Workspace } from "./cloud-schemas.ts";
+import { Branch, Repository } from "./cloud-schemas.ts";
 import { openCloudSignIn } from "./cloud-sign-in.ts";
 import { collect } from "./collect.ts";
 import { verifyDelivery } from "./deliveries.ts";
 import { basic } from "./oauth.ts";
 import type { BitbucketOptions } from "./options.ts";
+import { Recent } from "./recent.ts";
 import { statusKey } from "./status-key.ts";
 import { authorOf, cut, messageOf } from "./text.ts";
 import { pointsAt, Webhook } from "./webhook.ts";
 
 /** Requests under way for one list. */
 const AT_ONCE = 4;
+/**
+ * Requests for repositories' own webhooks that one list makes. Bitbucket gives 1000 an hour, and everything is listed each minute.
+ * Source: https://support.atlassian.com/bitbucket-cloud/docs/api-request-limits/
+ */
+const MOST_ASKED = 10;
 const STATUS_MS = 30_000;
 const MAX_KEY = 40;
 const MAX_DESCRIPTION = 255;
@@ -63,6 +69,10 @@ class BitbucketCloud implements RemoteHost {
   readonly kind = "bitbucket-cloud";
   readonly instance: string;
   readonly title: string;
+  readonly webUrl: string;
+  /** Nobody else's page makes webhooks: they are made where each repository or workspace is set up. */
+  readonly linkUrl = undefined;
+  readonly topic = undefined;
   readonly signIn: SignInProvider | undefined;
   readonly parse = parseCloudDelivery;
   readonly #config: BitbucketCloudConfig;
@@ -72,6 +82,8 @@ class BitbucketCloud implements RemoteHost {
   readonly #clones: RemoteClones;
   readonly #api: BitbucketApi;
   readonly #credential: CloneCredential;
+  /** By repository: whether it had a webhook of ours of its own when it was asked last. */
+  readonly #ownWebhooks = new Recent<boolean>();
 
   constructor(options: {
     readonly config: BitbucketCloudConfig;
@@ -84,6 +96,7 @@ class BitbucketCloud implements RemoteHost {
     const { config, title, client } = options;
     this.instance = options.instance;
     this.title = title;
+    this.webUrl = config.url;
     this.#config = config;
     this.#base = `${config.apiUrl}/2.0/`;
     this.#webhookUrl = options.webhookUrl;
@@ -109,8 +122,14 @@ class BitbucketCloud implements RemoteHost {
   async fetchRepository(key: SourceKey, signal: AbortSignal): Promise<RepositoryState> {
     const repository = await this.#find(key, signal);
     if (repository === undefined) return unlinked(`It is gone from ${this.title}, or from the workspaces.`);
-    const isOfWorkspace = await this.#isWorkspaceLinked(repository.workspace, signal);
-    return this.#stateOf(repository, isOfWorkspace, signal);
+    const { workspace, uuid } = repository;
+    if (!isAmong(this.#config.workspaces, workspace)) {
+      return unlinked(`It is in the workspace ${workspace.slug}, which this platform does not look at.`);
+    }
+    const isLinked =
+      (await this.#hasWebhook(`workspaces/${part(`{${workspace.uuid}}`)}`, signal)) ||
+      (await this.#hasOwnWebhook(uuid, signal));
+    return this.#stateOf(repository, isLinked);
   }
 
   async fetchInstallation(): Promise<InstallationState> {
@@ -119,21 +138,24 @@ class BitbucketCloud implements RemoteHost {
     );
   }
 
+  /** Where the workspace has no webhook, not every repository is asked for its own each time. */
   async listRepositories(signal: AbortSignal): Promise<readonly RepositoryFacts[]> {
-    const linked: RepositoryFacts[] = [];
+    const linked: Repository[] = [];
+    const others: Repository[] = [];
     for (const workspace of this.#config.workspaces) {
-      const isOfWorkspace = this.#points(await this.#webhooks(`workspaces/${part(workspace)}`, signal));
-      const repositories = await collect(this.#list(`repositories/${part(workspace)}`, Repository, signal));
-      const states = await Readable.from(repositories)
-        .map((repository: Repository) => this.#stateOf(repository, isOfWorkspace, signal), {
-          concurrency: AT_ONCE,
-        })
-        .toArray();
-      linked.push(
-        ...states.flatMap((state: RepositoryState) => (state.kind === "linked" ? state.facts : [])),
-      );
+      const isLinked = await this.#hasWebhook(`workspaces/${part(workspace)}`, signal);
+      const repositories = this.#list(`repositories/${part(workspace)}`, Repository, signal);
+      (isLinked ? linked : others).push(...(await collect(repositories)));
     }
-    return linked;
+    const due = this.#ownWebhooks.due(
+      others.map(({ uuid }) => uuid),
+      MOST_ASKED,
+    );
+    await Readable.from(due)
+      .map((uuid: string) => this.#hasOwnWebhook(uuid, signal), { concurrency: AT_ONCE })
+      .toArray();
+    linked.push(...others.filter(({ uuid }) => this.#ownWebhooks.find(uuid) === true));
+    return linked.flatMap((repository) => this.#factsOf(repository) ?? []);
   }
 
   async fetchHead(key: SourceKey, branch: BranchName, signal: AbortSignal): Promise<Head | undefined> {
@@ -213,7 +235,7 @@ class BitbucketCloud implements RemoteHost {
     });
     if (found !== undefined) return found.value;
     for (const workspace of this.#config.workspaces) {
-      await this.#webhooks(`workspaces/${part(workspace)}`, signal);
+      await this.#hasWebhook(`workspaces/${part(workspace)}`, signal);
     }
     return undefined;
   }
@@ -224,21 +246,14 @@ class BitbucketCloud implements RemoteHost {
     return found;
   }
 
-  async #stateOf(
-    repository: Repository,
-    isOfWorkspace: boolean,
-    signal: AbortSignal,
-  ): Promise<RepositoryState> {
-    const { workspace, uuid } = repository;
-    if (!isAmong(this.#config.workspaces, workspace)) {
-      return unlinked(`It is in the workspace ${workspace.slug}, which this platform does not look at.`);
+  #stateOf(repository: Repository, isLinked: boolean): RepositoryState {
+    if (!isLinked) {
+      return unlinked(`Neither it nor its workspace has an active webhook to ${this.#webhookUrl}.`);
     }
     const facts = this.#factsOf(repository);
-    if (facts === undefined) return unlinked("Its name cannot be used here. Rename it.");
-    const isLinked =
-      isOfWorkspace || this.#points(await this.#webhooks(`repositories/%7B%7D/${part(`{${uuid}}`)}`, signal));
-    if (isLinked) return { kind: "linked", facts };
-    return unlinked(`Neither it nor its workspace has an active webhook to ${this.#webhookUrl}.`);
+    return facts === undefined
+      ? unlinked("Its name cannot be used here. Rename it.")
+      : { kind: "linked", facts };
   }
 
   #factsOf(repository: Repository): RepositoryFacts | undefined {
@@ -253,20 +268,18 @@ class BitbucketCloud implements RemoteHost {
       defaultBranch: BranchName.safeParse(mainbranch?.name).data,
       isPrivate: repository.is_private,
       webUrl: `${this.#config.url}/${fullName}`,
+      pushedAt: Date.parse(repository.updated_on),
     };
   }
 
-  async #isWorkspaceLinked(workspace: Workspace, signal: AbortSignal): Promise<boolean> {
-    if (!isAmong(this.#config.workspaces, workspace)) return false;
-    return this.#points(await this.#webhooks(`workspaces/${part(`{${workspace.uuid}}`)}`, signal));
+  async #hasOwnWebhook(uuid: string, signal: AbortSignal): Promise<boolean> {
+    const has = await this.#hasWebhook(`repositories/%7B%7D/${part(`{${uuid}}`)}`, signal);
+    this.#ownWebhooks.note(uuid, has);
+    return has;
   }
 
-  #points(webhooks: readonly Webhook[]): boolean {
-    return pointsAt(this.#webhookUrl, webhooks);
-  }
-
-  #webhooks(path: string, signal: AbortSignal): Promise<Webhook[]> {
-    return collect(this.#list(`${path}/hooks`, Webhook, signal));
+  async #hasWebhook(path: string, signal: AbortSignal): Promise<boolean> {
+    return pointsAt(this.#webhookUrl, await collect(this.#list(`${path}/hooks`, Webhook, signal)));
   }
 
   #list<Schema extends z.ZodType>(path: string, item: Schema, signal: AbortSignal) {

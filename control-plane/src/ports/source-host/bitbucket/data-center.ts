@@ -26,12 +26,18 @@ import { fetchUserName, openDataCenterSignIn } from "./data-center-sign-in.ts";
 import { verifyDelivery } from "./deliveries.ts";
 import { type Location, Locations } from "./locations.ts";
 import type { BitbucketOptions } from "./options.ts";
+import { Recent } from "./recent.ts";
 import { statusKey } from "./status-key.ts";
 import { authorOf, cut, messageOf } from "./text.ts";
 import { pointsAt, Webhook } from "./webhook.ts";
 
 /** Requests under way for one list. */
 const AT_ONCE = 4;
+/**
+ * Repositories that one list asks for, with two requests each. A server that limits requests gives an account 5 a second, and
+ * everything is listed each minute.
+ */
+const MOST_ASKED = 60;
 const STATUS_MS = 30_000;
 const MAX_KEY = 255;
 const MAX_DESCRIPTION = 255;
@@ -65,6 +71,10 @@ class BitbucketDataCenter implements RemoteHost {
   readonly kind = "bitbucket-datacenter";
   readonly instance: string;
   readonly title: string;
+  readonly webUrl: string;
+  /** Nobody else's page makes webhooks: they are made where each repository or project is set up. */
+  readonly linkUrl = undefined;
+  readonly topic = undefined;
   readonly signIn: SignInProvider | undefined;
   readonly #config: BitbucketDataCenterConfig;
   readonly #base: string;
@@ -73,6 +83,7 @@ class BitbucketDataCenter implements RemoteHost {
   readonly #clones: RemoteClones;
   readonly #api: BitbucketApi;
   readonly #locations = new Locations();
+  readonly #settings = new Recent<Settings>();
 
   constructor(options: {
     readonly config: BitbucketDataCenterConfig;
@@ -85,6 +96,7 @@ class BitbucketDataCenter implements RemoteHost {
     const { config, title, client } = options;
     this.instance = options.instance;
     this.title = title;
+    this.webUrl = config.url;
     this.#config = config;
     this.#base = `${config.url}/rest/api/latest/`;
     this.#webhookUrl = options.webhookUrl;
@@ -104,7 +116,7 @@ class BitbucketDataCenter implements RemoteHost {
 
   async fetchRepository(key: SourceKey, signal: AbortSignal): Promise<RepositoryState> {
     const repository = await this.#find(key, signal);
-    if (repository !== undefined) return this.#stateOf(repository, signal);
+    if (repository !== undefined) return this.#stateOf(repository, await this.#ask(repository, signal));
     return unlinked(`It is gone from ${this.title}, or the platform's account may not read it any more.`);
   }
 
@@ -114,13 +126,23 @@ class BitbucketDataCenter implements RemoteHost {
     );
   }
 
-  /** Of repositories that the platform's account administers, since nobody else is shown their webhooks. */
+  /**
+   * Of repositories that the platform's account administers, since nobody else is shown their webhooks; not every one of them is
+   * asked for each time.
+   */
   async listRepositories(signal: AbortSignal): Promise<readonly RepositoryFacts[]> {
     const repositories = await collect(this.#list("repos?permission=REPO_ADMIN&archived=ALL", signal));
-    const states = await Readable.from(repositories)
-      .map((repository: Repository) => this.#stateOf(repository, signal), { concurrency: AT_ONCE })
+    const due = this.#settings.due(
+      repositories.map(({ id }) => id),
+      MOST_ASKED,
+    );
+    await Readable.from(repositories.filter(({ id }) => due.has(id)))
+      .map((repository: Repository) => this.#ask(repository, signal), { concurrency: AT_ONCE })
       .toArray();
-    return states.flatMap((state: RepositoryState) => (state.kind === "linked" ? state.facts : []));
+    return repositories.flatMap((repository) => {
+      const settings = this.#settings.find(repository.id);
+      return settings?.isLinked ? (this.#factsOf(repository, settings) ?? []) : [];
+    });
   }
 
   async fetchHead(key: SourceKey, branch: BranchName, signal: AbortSignal): Promise<Head | undefined> {
@@ -152,7 +174,8 @@ class BitbucketDataCenter implements RemoteHost {
       const { projectKey, slug } = locationOf(found);
       return {
         url: `${this.#config.url}/scm/${projectKey}/${slug}.git`,
-        credential: isPrivate(found) ? await this.#credential(signal) : undefined,
+        // Public ones as well: a server may let nobody in without, and git sends it only where it is asked for.
+        credential: await this.#credential(signal),
       };
     };
     return this.#clones.fetch(repository, commit, source, signal);
@@ -227,30 +250,43 @@ class BitbucketDataCenter implements RemoteHost {
     return found;
   }
 
-  async #stateOf(repository: Repository, signal: AbortSignal): Promise<RepositoryState> {
-    const name = RepositoryName.safeParse(repository.slug);
-    if (!name.success) return unlinked("Its name cannot be used here. Rename it.");
+  #stateOf(repository: Repository, settings: Settings): RepositoryState {
+    if (!settings.isLinked) {
+      return unlinked(`Neither it nor its project has an active webhook to ${this.#webhookUrl}.`);
+    }
+    const facts = this.#factsOf(repository, settings);
+    return facts === undefined
+      ? unlinked("Its name cannot be used here. Rename it.")
+      : { kind: "linked", facts };
+  }
+
+  #factsOf(repository: Repository, { defaultBranch }: Settings): RepositoryFacts | undefined {
+    const { project, slug, id } = repository;
+    const name = RepositoryName.safeParse(slug);
+    if (!name.success) return undefined;
+    return {
+      key: { id, installation: undefined },
+      owner: ownerOf(project),
+      name: name.data,
+      fullName: `${project.key}/${slug}`,
+      defaultBranch,
+      isPrivate: isPrivate(repository),
+      webUrl: `${this.#config.url}/projects/${project.key}/repos/${slug}`,
+    };
+  }
+
+  async #ask(repository: Repository, signal: AbortSignal): Promise<Settings> {
     const url = this.#urlOf(repository);
     const hooks = `${url}/webhooks/search?scopeType=repository&scopeType=project`;
     const webhooks = await collect(readPages(this.#api, { url: hooks, item: Webhook }, signal));
-    if (!pointsAt(this.#webhookUrl, webhooks)) {
-      return unlinked(`Neither it nor its project has an active webhook to ${this.#webhookUrl}.`);
-    }
+    const isLinked = pointsAt(this.#webhookUrl, webhooks);
     // One that is configured but not there yet is no more found than none.
-    const branch = await this.#api.find(`${url}/default-branch`, DefaultBranch, signal);
-    const { project, slug, id } = repository;
-    return {
-      kind: "linked",
-      facts: {
-        key: { id, installation: undefined },
-        owner: ownerOf(project),
-        name: name.data,
-        fullName: `${project.key}/${slug}`,
-        defaultBranch: BranchName.safeParse(branch?.value.displayId).data,
-        isPrivate: isPrivate(repository),
-        webUrl: `${this.#config.url}/projects/${project.key}/repos/${slug}`,
-      },
-    };
+    const branch = isLinked
+      ? await this.#api.find(`${url}/default-branch`, DefaultBranch, signal)
+      : undefined;
+    const settings = { isLinked, defaultBranch: BranchName.safeParse(branch?.value.displayId).data };
+    this.#settings.note(repository.id, settings);
+    return settings;
   }
 
   async *#list(path: string, signal: AbortSignal): AsyncGenerator<Repository, void, undefined> {
@@ -278,6 +314,12 @@ class BitbucketDataCenter implements RemoteHost {
     const username = await fetchUserName(this.#api, this.#base, signal);
     return { username, password: this.#config.token };
   }
+}
+
+/** What of a repository takes requests of its own. */
+interface Settings {
+  readonly isLinked: boolean;
+  readonly defaultBranch: BranchName | undefined;
 }
 
 function locationOf({ project, slug }: RepositoryPlace): Location {
