@@ -234,11 +234,13 @@ describe("Bitbucket Cloud", () => {
         kind: "linked",
         facts: { key, owner: { sourceId: umbrella.uuid, login: "umbrella" } },
       });
-      it.fake.transfer(key, it.fake.addWorkspace("stranger"));
+      it.fake.transfer(key, it.fake.addWorkspace("stranger", { isForeign: true }));
       expect(await it.host.fetchRepository(key, signal())).toMatchObject({
         kind: "unlinked",
         reason: expect.stringContaining("stranger"),
       });
+      await it.fake.makePrivate(key);
+      expect(await it.host.fetchRepository(key, signal())).toMatchObject({ kind: "unlinked" });
     });
 
     test("is unknown where a repository is not found by a token that does not see the whole workspace", async () => {
@@ -515,6 +517,7 @@ describe("Bitbucket Data Center", () => {
     expect(url.searchParams.get("scope")).toBe("REPO_READ");
     for (const role of ["viewer", "developer", "admin"] as const) {
       await it.fake.setRole(role);
+      it.fake.listsOwnProjects = role !== "viewer";
       expect((await provider.fetchAccess(grant, signal())).owners).toEqual([
         { owner: { sourceId: String(it.fake.acme.id), login: "acme", kind: "organization" }, role },
         { owner: { sourceId: String(unserved.id), login: "unserved", kind: "organization" }, role: "viewer" },

@@ -20,6 +20,8 @@ export interface CloudWorkspace {
   slug: string;
   /** Where its own webhooks point. */
   webhooks: FakeWebhook[];
+  /** Whether it is somebody else's, of whom the platform's token sees what is public. */
+  isForeign: boolean;
   /** What Alice is there. */
   permission: "owner" | "create-project" | "member" | undefined;
 }
@@ -183,11 +185,15 @@ export class FakeBitbucketCloud implements FakeRemoteHost, AsyncDisposable {
     return this.#server.calls;
   }
 
-  addWorkspace(slug: string, options: { readonly uuid?: string } = {}): CloudWorkspace {
+  addWorkspace(
+    slug: string,
+    options: { readonly uuid?: string; readonly isForeign?: boolean } = {},
+  ): CloudWorkspace {
     const workspace = {
       uuid: options.uuid ?? randomUUID(),
       slug,
       webhooks: [],
+      isForeign: options.isForeign ?? false,
       permission: undefined,
     } satisfies CloudWorkspace;
     this.#workspaces.push(workspace);
@@ -536,7 +542,8 @@ export class FakeBitbucketCloud implements FakeRemoteHost, AsyncDisposable {
       ({ uuid, slug, workspace: home }) =>
         [`{${uuid}}`, slug].includes(repository) && ["{}", `{${home.uuid}}`, home.slug].includes(workspace),
     );
-    return found === undefined ? failed(404, "No such repository.") : answer(found);
+    if (found === undefined) return failed(404, "No such repository.");
+    return found.workspace.isForeign && found.isPrivate ? failed(403, "Access denied.") : answer(found);
   }
 
   #isPlatform({ authorization }: Asked): boolean {

@@ -183,6 +183,8 @@ export class FakeBitbucketDataCenter implements FakeRemoteHost, AsyncDisposable 
   readonly proof = { header: "x-hub-signature", coversBody: true };
   readonly acme: DataCenterProject;
   readonly oauth: FakeOAuth;
+  /** Whether Alice's own project is in the list of all that she may read. */
+  listsOwnProjects = false;
   /** Whether answers say whose credential it was. */
   namesUsers = true;
   /** Whether git has to say who it is for public repositories too. */
@@ -560,16 +562,15 @@ export class FakeBitbucketDataCenter implements FakeRemoteHost, AsyncDisposable 
     );
   }
 
-  /** No more than the scope of the token lets see, whatever the person may do. Nobody's own project is in it. */
+  /** No more than the scope of the token lets see, whatever the person may do. */
   #projectsOf(asked: Asked, who: typeof ALICE | typeof BOT): Answer {
     const { permission = "PROJECT_READ" } = ProjectsQuery.parse(Object.fromEntries(asked.url.searchParams));
     const isCapped = who === ALICE && permission !== "PROJECT_READ";
-    const seen = this.#projects.filter(
-      ({ isPersonal, role }) =>
-        !isPersonal &&
-        !isCapped &&
-        (who === BOT || (role !== undefined && isAtLeast(role, NEEDED[permission]))),
-    );
+    const seen = this.#projects.filter(({ isPersonal, role }) => {
+      if (isCapped) return false;
+      if (isPersonal) return this.listsOwnProjects;
+      return who === BOT || (role !== undefined && isAtLeast(role, NEEDED[permission]));
+    });
     return this.#page(asked, seen.map(projectShape));
   }
 

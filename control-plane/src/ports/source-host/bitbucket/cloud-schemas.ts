@@ -7,16 +7,16 @@ export const Uuid = z
   .regex(/^\{[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\}$/i)
   .transform((uuid) => uuid.slice(1, -1).toLowerCase());
 
-/** One part of a path in Bitbucket's URLs. */
-const slug = /(?!\.{1,2}(?:\/|$))[A-Za-z0-9_.-]+/;
+/** Whatever it is, it leads nowhere else in a path. */
+const PATH_PART = "(?!\\.{1,2}(?:/|$))[^/]+";
 
-export const Workspace = z.object({ uuid: Uuid, slug: z.string().regex(new RegExp(`^${slug.source}$`)) });
+export const Workspace = z.object({ uuid: Uuid, slug: z.string().regex(new RegExp(`^${PATH_PART}$`)) });
 export type Workspace = z.infer<typeof Workspace>;
 
 /** Source: https://developer.atlassian.com/cloud/bitbucket/rest/api-group-repositories/ */
 export const Repository = z.object({
   uuid: Uuid,
-  full_name: z.string().regex(new RegExp(`^${slug.source}/${slug.source}$`)),
+  full_name: z.string().regex(new RegExp(`^${PATH_PART}/${PATH_PART}$`)),
   is_private: z.boolean(),
   /** Moves with each push, and with other changes. */
   updated_on: z.iso.datetime({ offset: true }),

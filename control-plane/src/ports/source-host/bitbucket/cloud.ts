@@ -159,7 +159,7 @@ class BitbucketCloud implements RemoteHost {
   }
 
   async fetchHead(key: SourceKey, branch: BranchName, signal: AbortSignal): Promise<Head | undefined> {
-    const name = branch.split("/").map(encodeURIComponent).join("/");
+    const name = branch.split("/").map(part).join("/");
     const found = await this.#api.find(`${this.#urlOf(key)}/refs/branches/${name}`, Branch, signal);
     if (found === undefined) {
       // Said of the branch only where the repository is there.
@@ -182,7 +182,7 @@ class BitbucketCloud implements RemoteHost {
         throw new Rejected("source-missing", `The repository ${repository.name} is gone from ${this.title}.`);
       }
       return {
-        url: `${this.#config.url}/${found.full_name}.git`,
+        url: `${this.#config.url}/${found.full_name.split("/").map(part).join("/")}.git`,
         credential: found.is_private ? this.#credential : undefined,
       };
     };

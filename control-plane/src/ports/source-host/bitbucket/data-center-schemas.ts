@@ -8,12 +8,16 @@ const Id = z.number().int().nonnegative().transform(String);
 export const User = z.object({ id: Id, name: z.string().min(1), slug: z.string(), displayName: z.string() });
 export type User = z.infer<typeof User>;
 
-/** `ACME`; of an account's own project `~ALICE` or `~alice`. */
-const ProjectKey = z.string().regex(/^~?(?!\.{1,2}$)[A-Za-z0-9_.-]{1,255}$/);
+/** Whatever it is, it leads nowhere else in a path. */
+const PathPart = z
+  .string()
+  .max(300)
+  .regex(/^(?!\.{1,2}$)[^/]+$/);
 
 export const Project = z.object({
   id: Id,
-  key: ProjectKey,
+  /** `ACME`; of an account's own project `~ALICE` or `~alice`. */
+  key: PathPart,
   type: z.enum(["NORMAL", "PERSONAL"]),
   public: z.boolean().default(false),
   /** Whose it is, where it is somebody's own. */
@@ -21,13 +25,11 @@ export const Project = z.object({
 });
 export type Project = z.infer<typeof Project>;
 
-const Slug = z.string().regex(/^(?!\.{1,2}$)[A-Za-z0-9_.-]{1,255}$/);
-
-export const Repository = z.object({ id: Id, slug: Slug, public: z.boolean(), project: Project });
+export const Repository = z.object({ id: Id, slug: PathPart, public: z.boolean(), project: Project });
 export type Repository = z.infer<typeof Repository>;
 
 /** What of a repository is taken from a delivery. */
-export const RepositoryPlace = z.object({ id: Id, slug: Slug, project: z.object({ key: ProjectKey }) });
+export const RepositoryPlace = z.object({ id: Id, slug: PathPart, project: z.object({ key: PathPart }) });
 export type RepositoryPlace = z.infer<typeof RepositoryPlace>;
 
 export const DefaultBranch = z.object({ displayId: z.string() });

@@ -173,7 +173,7 @@ class BitbucketDataCenter implements RemoteHost {
       }
       const { projectKey, slug } = locationOf(found);
       return {
-        url: `${this.#config.url}/scm/${projectKey}/${slug}.git`,
+        url: `${this.#config.url}/scm/${part(projectKey)}/${part(slug)}.git`,
         // Public ones as well: a server may let nobody in without, and git sends it only where it is asked for.
         credential: await this.#credential(signal),
       };
@@ -199,8 +199,8 @@ class BitbucketDataCenter implements RemoteHost {
   }
 
   /**
-   * Data Center takes deployments only under an environment that somebody named, and shows them nowhere but in pull requests; the
-   * status says the same, and leads to the same page.
+   * Data Center orders the deployments of an environment by a number that rises, which no run has; the status says the same, and
+   * leads to the same page.
    */
   async reportDeployment(): Promise<void> {
     return undefined;
@@ -271,7 +271,7 @@ class BitbucketDataCenter implements RemoteHost {
       fullName: `${project.key}/${slug}`,
       defaultBranch,
       isPrivate: isPrivate(repository),
-      webUrl: `${this.#config.url}/projects/${project.key}/repos/${slug}`,
+      webUrl: `${this.#config.url}/projects/${part(project.key)}/repos/${part(slug)}`,
     };
   }
 
@@ -306,7 +306,7 @@ class BitbucketDataCenter implements RemoteHost {
   }
 
   #urlAt({ projectKey, slug }: Location): string {
-    return `${this.#base}projects/${projectKey}/repos/${slug}`;
+    return `${this.#base}projects/${part(projectKey)}/repos/${part(slug)}`;
   }
 
   /** An account's HTTP access token stands in for its password. */
@@ -337,4 +337,8 @@ function unlinked(reason: string): RepositoryState {
 function sourceOf({ source, owner, name }: RepositoryRef): SourceKey {
   if (source === undefined) throw new Error(`${owner}/${name} went to another owner`);
   return source;
+}
+
+function part(text: string): string {
+  return encodeURIComponent(text);
 }
