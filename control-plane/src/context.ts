@@ -4,9 +4,14 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { KnownError } from "@openfaas-cloud/shared/known-error.ts";
 import type { OwnerSlug } from "@openfaas-cloud/shared/names.ts";
+import { LOCAL_PERSON } from "./access/caller.ts";
 import { ensureAccessToken, makeSignInCode, revokedIds } from "./access/credentials.ts";
 import { ensureKeyFile } from "./access/key-file.ts";
+import { Memberships } from "./access/memberships.ts";
+import { OpenStreams } from "./access/open-streams.ts";
 import { openSessionTokens } from "./access/session-token.ts";
+import { Sessions } from "./access/sessions.ts";
+import { type MaySignIn, SignIns } from "./access/sign-in.ts";
 import { openAdminServer } from "./admin-server.ts";
 import type { ControlPlaneConfig } from "./config.ts";
 import type { Logger } from "./logger.ts";
@@ -80,7 +85,7 @@ export async function openControlPlane(config: ControlPlaneConfig, logger: Logge
     await ensureKeyFile(join(dataDir, "keys", "secrets.key"), () => randomBytes(32)),
   );
   const secrets = openEmbeddedSecretStore(store, sealing);
-  const sessions = await openSessionTokens(join(dataDir, "keys", "session.json"), urls.systemHost);
+  const sessionTokens = await openSessionTokens(join(dataDir, "keys", "session.json"), urls.systemHost);
 
   const workDir = join(dataDir, "checkouts");
   await rm(workDir, { recursive: true, force: true });
@@ -119,7 +124,7 @@ export async function openControlPlane(config: ControlPlaneConfig, logger: Logge
   const routes = await RoutePublisher.open(
     await openVersions(store),
     {
-      keys: [...sessions.keys],
+      keys: [...sessionTokens.keys],
       revoked: await revokedIds(store),
       listOwners: (await countOwners(store)) === 1,
     },
@@ -137,6 +142,24 @@ export async function openControlPlane(config: ControlPlaneConfig, logger: Logge
 
   const sourceHost = opened.use(new SourceHosts(embedded, []));
 
+  const streams = new OpenStreams();
+  const sessions = opened.use(new Sessions({ store, tokens: sessionTokens, routes, streams, logger }));
+  const memberships = opened.use(
+    new Memberships({ store, sealing, hosts: sourceHost, sessions, streams, audit, logger }),
+  );
+  const { operators } = config;
+  const signIns = new SignIns({
+    store,
+    hosts: sourceHost,
+    memberships,
+    sessions,
+    operators,
+    maySignIn: nobody,
+    audit,
+    urls,
+    logger,
+  });
+
   const api = {
     store,
     queue,
@@ -148,6 +171,10 @@ export async function openControlPlane(config: ControlPlaneConfig, logger: Logge
     secrets,
     audit,
     sessions,
+    memberships,
+    streams,
+    hosts: sourceHost,
+    operators,
     routes,
     urls,
     logger,
@@ -155,6 +182,7 @@ export async function openControlPlane(config: ControlPlaneConfig, logger: Logge
   const server = opened.adopt(
     await openServer({
       api,
+      signIns,
       handleGit: (request, response) => embedded.handle(request, response),
       feedCredential: config.feedCredential,
       webDir: WEB_DIR,
@@ -195,6 +223,8 @@ export async function openControlPlane(config: ControlPlaneConfig, logger: Logge
   // The file is this process's alone, so whoever held a lease on a run in it is gone.
   await queue.reclaim(worker.holder);
 
+  sessions.start();
+  memberships.start();
   await server.listen({ host: config.host, port: config.port });
   await admin.listen({ host: config.adminHost, port: config.adminPort });
   const close = opened.move();
@@ -206,6 +236,9 @@ export async function openControlPlane(config: ControlPlaneConfig, logger: Logge
     [Symbol.asyncDispose]: () => close.disposeAsync(),
   };
 }
+
+/** Nobody but operators comes in from a source host while no owner of it is enrolled. */
+const nobody: MaySignIn = () => false;
 
 /** The local owner, the person who started the platform, and the token that person pushes with. */
 async function openLocalAccess(store: Store, config: ControlPlaneConfig, isolation: Isolation) {
@@ -223,7 +256,7 @@ async function openLocalAccess(store: Store, config: ControlPlaneConfig, isolati
     );
   }
   // One person, whichever owner the platform was started for: the same token goes on working for all of them.
-  const person = { subject: "local", name: slug };
+  const person = { subject: LOCAL_PERSON, name: slug };
   await ensureMember(store, person, owner.id);
   await ensureAccessToken(store, person, "start command", token.reveal());
   return person;

@@ -5,7 +5,9 @@ import type { Secret } from "@openfaas-cloud/shared/env.ts";
 import { type FastifyTRPCPluginOptions, fastifyTRPCPlugin } from "@trpc/server/adapters/fastify";
 import { type FastifyInstance, fastify } from "fastify";
 import { ZodError } from "zod";
-import { type ApiPorts, openApiContext } from "./api/procedure.ts";
+import { serveSignIn } from "./access/serve-sign-in.ts";
+import type { SignIns } from "./access/sign-in.ts";
+import { type ApiPorts, isOwnOrigin, openApiContext } from "./api/procedure.ts";
 import { type AppRouter, appRouter } from "./api/router.ts";
 import { serveEdges } from "./routes/serve.ts";
 
@@ -27,6 +29,7 @@ const SECURITY_HEADERS = {
  */
 export async function openServer(options: {
   readonly api: ApiPorts;
+  readonly signIns: SignIns;
   readonly handleGit: (request: IncomingMessage, response: ServerResponse) => Promise<void>;
   readonly feedCredential: Secret;
   /** The built dashboard. */
@@ -48,23 +51,34 @@ export async function openServer(options: {
     return reply.code(status).send({ error: status >= 500 ? "An error of the platform." : error.message });
   });
 
-  const { routes, usage, store } = api;
-  serveEdges(server, { routes, usage, store, credential: options.feedCredential });
+  const { routes, usage, store, memberships, urls } = api;
+  serveEdges(server, { routes, usage, store, memberships, credential: options.feedCredential });
+  serveSignIn(server, { signIns: options.signIns, urls });
+  await server.register((it) => serveApi(it, api));
+  await serveDashboard(server, options.webDir);
+  server.get("/", (_request, reply) => reply.redirect("/dashboard/", 307));
+  return server;
+}
+
+async function serveApi(server: FastifyInstance, api: ApiPorts): Promise<void> {
+  // Before a body is read, whatever its type.
+  server.addHook("onRequest", async (request, reply) => {
+    if (!isOwnOrigin(request.raw, api.urls))
+      await reply.code(403).send({ error: "The API answers the dashboard's own pages only." });
+  });
   await server.register(fastifyTRPCPlugin, {
     prefix: "/api/trpc",
     trpcOptions: {
       router: appRouter,
       maxBatchSize: MAX_BATCH,
-      createContext: ({ req, res }) => openApiContext(req.raw, res.raw, api),
+      createContext: ({ req, res, info }) =>
+        openApiContext({ request: req.raw, response: res.raw, isStream: info.type === "subscription" }, api),
       onError: ({ error, path }) => {
         if (error.code === "INTERNAL_SERVER_ERROR")
           api.logger.error({ err: error, path }, "a procedure failed");
       },
     } satisfies FastifyTRPCPluginOptions<AppRouter>["trpcOptions"],
   });
-  await serveDashboard(server, options.webDir);
-  server.get("/", (_request, reply) => reply.redirect("/dashboard/", 307));
-  return server;
 }
 
 function gitFirst(

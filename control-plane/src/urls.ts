@@ -16,6 +16,25 @@ export class Urls {
     return `system.${this.#base.hostname}`;
   }
 
+  /** `http://auth.system.localhost:8080`, the origin that source hosts send people back to. */
+  get auth(): string {
+    return this.#host("auth.system");
+  }
+
+  get authHost(): string {
+    return `auth.system.${this.#base.hostname}`;
+  }
+
+  /** What source hosts are told to send people back to. */
+  get signInCallback(): string {
+    return `${this.auth}/oauth2/authorized`;
+  }
+
+  /** Where signing in with a source host begins. */
+  login(instance: string): string {
+    return `${this.system}/login/${encodeURIComponent(instance)}`;
+  }
+
   get git(): string {
     return `${this.system}/git`;
   }

@@ -109,7 +109,13 @@ describe("what edges ask about access tokens", () => {
       [],
     );
     const { store } = it;
-    serveEdges(server, { routes, usage: openEdgeUsage(store), store, credential: new Secret(CREDENTIAL) });
+    serveEdges(server, {
+      routes,
+      usage: openEdgeUsage(store),
+      store,
+      memberships: { ensure: async () => "current" },
+      credential: new Secret(CREDENTIAL),
+    });
     const ask = async (payload: object, credential = CREDENTIAL) => {
       const answer = await server.inject({
         method: "POST",

@@ -3,9 +3,10 @@ import { DURATION_BUCKETS_S } from "@openfaas-cloud/shared/route.ts";
 import { TRPCError, tracked } from "@trpc/server";
 import { z } from "zod";
 import { type Deployed, findFunction, listDeployed } from "../ports/store/functions.ts";
+import type { OwnerRow } from "../ports/store/schema.ts";
 import type { UsageMinute } from "../ports/usage-source/usage-source.ts";
 import { toLogPageView } from "./logs.ts";
-import { type ApiPorts, procedure, requireOwner, router, type SignedIn } from "./procedure.ts";
+import { type ApiPorts, ofOwner, ofOwners, router } from "./procedure.ts";
 import type {
   FunctionDetail,
   FunctionState,
@@ -17,25 +18,26 @@ import type {
 
 const HOUR = 60;
 const DAY = 24 * HOUR;
-const FunctionRef = z.object({ owner: z.string().max(63), name: z.string().max(63) });
+const FunctionName = z.object({ name: z.string().max(63) });
+
+/** For people who may see the functions of the owner that the input names. */
+const ofFunction = ofOwner("viewer").input(FunctionName);
 
 export const functionsRouter = router({
-  list: procedure
-    .input(z.object({ owner: z.string().max(63).optional() }))
-    .query(async ({ ctx, input }): Promise<FunctionSummary[]> => {
-      const owners = input.owner === undefined ? ctx.person.owners : [requireOwner(ctx.person, input.owner)];
-      if (owners.length === 0) return [];
-      const deployed = await listDeployed(ctx.ports.store, { ownerIds: owners.map(({ id }) => id) });
-      const totals = await ctx.ports.usage.totals(
-        deployed.map(({ id }) => id),
-        minuteNow() - DAY,
-      );
-      return deployed.map((one) => summary(one, totals.get(one.id) ?? 0, ctx.ports));
-    }),
+  list: ofOwners("viewer").query(async ({ ctx }): Promise<FunctionSummary[]> => {
+    const { owners, ports } = ctx;
+    if (owners.length === 0) return [];
+    const deployed = await listDeployed(ports.store, { ownerIds: owners.map(({ id }) => id) });
+    const totals = await ports.usage.totals(
+      deployed.map(({ id }) => id),
+      minuteNow() - DAY,
+    );
+    return deployed.map((one) => summary(one, totals.get(one.id) ?? 0, ports));
+  }),
 
-  get: procedure.input(FunctionRef).query(async ({ ctx, input }): Promise<FunctionDetail> => {
+  get: ofFunction.query(async ({ ctx, input }): Promise<FunctionDetail> => {
     const { ports } = ctx;
-    const deployed = await requireFunction(ctx.person, input, ports);
+    const deployed = await requireFunction(ctx.owner, input.name, ports);
     const run = await ports.store
       .selectFrom("runs")
       .select(["message", "author"])
@@ -67,8 +69,8 @@ export const functionsRouter = router({
     };
   }),
 
-  usage: procedure.input(FunctionRef).query(async ({ ctx, input }): Promise<FunctionUsage> => {
-    const { id } = await requireFunction(ctx.person, input, ctx.ports);
+  usage: ofFunction.query(async ({ ctx, input }): Promise<FunctionUsage> => {
+    const { id } = await requireFunction(ctx.owner, input.name, ctx.ports);
     const now = minuteNow();
     const minutes = await ctx.ports.usage.minutes(id, now - DAY);
     const ofHour = minutes.filter(({ minute }) => minute > now - HOUR);
@@ -80,36 +82,33 @@ export const functionsRouter = router({
     };
   }),
 
-  log: procedure
-    .input(FunctionRef.extend({ lastEventId: z.string().max(100).nullish() }))
+  log: ofFunction
+    .input(z.object({ lastEventId: z.string().max(100).nullish() }))
+    .use(async ({ ctx, input, next }) => {
+      const found = await findFunction(ctx.ports.store, ctx.owner.id, input.name);
+      if (!found) throw missing(ctx.owner, input.name);
+      return next({ ctx: { ...ctx, functionId: found.id } });
+    })
     .subscription(async function* ({ ctx, input, signal }) {
-      const owner = requireOwner(ctx.person, input.owner);
-      const found = await findFunction(ctx.ports.store, owner.id, input.name);
-      if (!found) throw missing(input);
       const from = input.lastEventId ? { cursor: input.lastEventId } : { tailLines: 200 };
       const pages = ctx.ports.logs.follow(
-        { kind: "function", functionId: found.id },
+        { kind: "function", functionId: ctx.functionId },
         { ...from, signal: must(signal, "signal of the subscription") },
       );
       for await (const page of pages) yield tracked(page.cursor, toLogPageView(page));
     }),
 });
 
-async function requireFunction(
-  person: SignedIn,
-  ref: z.infer<typeof FunctionRef>,
-  ports: ApiPorts,
-): Promise<Deployed> {
-  const owner = requireOwner(person, ref.owner);
-  const [deployed] = await listDeployed(ports.store, { ownerIds: [owner.id], name: ref.name });
-  if (!deployed) throw missing(ref);
+async function requireFunction(owner: OwnerRow, name: string, ports: ApiPorts): Promise<Deployed> {
+  const [deployed] = await listDeployed(ports.store, { ownerIds: [owner.id], name });
+  if (!deployed) throw missing(owner, name);
   return deployed;
 }
 
-function missing(ref: z.infer<typeof FunctionRef>): TRPCError {
+function missing(owner: OwnerRow, name: string): TRPCError {
   return new TRPCError({
     code: "NOT_FOUND",
-    message: `${ref.owner} has no function ${ref.name}. It may have been removed from its stack file, or its first push has not succeeded yet.`,
+    message: `${owner.slug} has no function ${name}. It may have been removed from its stack file, or its first push has not succeeded yet.`,
   });
 }
 

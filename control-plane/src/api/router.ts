@@ -1,16 +1,20 @@
 import { functionsRouter } from "./functions.ts";
+import { ownersRouter } from "./owners.ts";
 import { platformRouter } from "./platform.ts";
 import { router } from "./procedure.ts";
 import { runsRouter } from "./runs.ts";
 import { secretsRouter } from "./secrets.ts";
 import { sessionRouter } from "./session.ts";
+import { tokensRouter } from "./tokens.ts";
 
 export const appRouter = router({
   session: sessionRouter,
   platform: platformRouter,
+  owners: ownersRouter,
   functions: functionsRouter,
   runs: runsRouter,
   secrets: secretsRouter,
+  tokens: tokensRouter,
 });
 
 /** The one thing the dashboard imports. */

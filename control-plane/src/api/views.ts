@@ -130,7 +130,62 @@ export interface LogPageView {
 
 export interface Person {
   readonly name: string;
-  readonly owners: readonly string[];
+  /** Whom they may act for, by slug. */
+  readonly owners: readonly { readonly slug: string; readonly role: OwnerRole }[];
+  /** Whether they run the platform. */
+  readonly isOperator: boolean;
+}
+
+/** Viewers see; developers redeploy, cancel and set secrets as well; admins change settings as well. */
+export type OwnerRole = "viewer" | "developer" | "admin";
+
+export interface OwnerView {
+  readonly slug: string;
+  readonly role: OwnerRole;
+  readonly kind: "person" | "organization";
+  /** On its host. */
+  readonly login: string;
+  /** Instance of the source host: `embedded`, `github.com`. */
+  readonly host: string;
+}
+
+export interface SignInHostView {
+  readonly instance: string;
+  readonly kind: "github" | "gitlab" | "bitbucket-cloud" | "bitbucket-datacenter";
+  /** `GitHub`, `GitLab (gitlab.example.com)` */
+  readonly title: string;
+  /** Where the browser goes to sign in; `?return=` a path below `/dashboard/` brings it back there. */
+  readonly url: string;
+}
+
+export interface SessionView {
+  readonly id: string;
+  /** The one that asks. */
+  readonly isThis: boolean;
+  readonly createdAt: number;
+  readonly seenAt: number;
+  /** At the latest. */
+  readonly endsAt: number;
+  readonly address: string;
+  readonly userAgent: string;
+}
+
+export type TokenScope = "read" | "write" | "push" | "invoke" | "sign-in";
+
+export interface AccessTokenView {
+  readonly id: string;
+  readonly name: string;
+  readonly scopes: readonly TokenScope[];
+  readonly createdAt: number;
+  /** `undefined` for never. */
+  readonly expiresAt: number | undefined;
+  readonly lastUsedAt: number | undefined;
+}
+
+export interface NewAccessTokenView {
+  readonly id: string;
+  /** Shown once, and kept nowhere. */
+  readonly token: string;
 }
 
 export interface Platform {

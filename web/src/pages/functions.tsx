@@ -9,7 +9,7 @@ import { NotFound } from "../components/not-found.tsx";
 import { RowsSkeleton } from "../components/rows-skeleton.tsx";
 import { RunTable } from "../components/run-table.tsx";
 import { formatPlural } from "../format.ts";
-import { usePerson } from "../session.tsx";
+import { useOwners } from "../session.tsx";
 import { type FunctionSummary, useTRPC, useTRPCClient } from "../trpc.ts";
 
 const pollMs = 3_000;
@@ -17,11 +17,11 @@ const pollMs = 3_000;
 /** All functions of the person, or those of one owner. */
 export function FunctionsPage() {
   const { owner } = useParams();
-  const person = usePerson();
-  if (owner !== undefined && !person.owners.includes(owner)) {
+  const owners = useOwners();
+  if (owner !== undefined && !owners.includes(owner)) {
     return <NotFound reason={`There is no owner ${owner}, or you are not a member of it.`} />;
   }
-  return <Functions key={owner ?? ""} owner={owner} owners={person.owners} />;
+  return <Functions key={owner ?? ""} owner={owner} owners={owners} />;
 }
 
 function Functions({ owner, owners }: { owner: string | undefined; owners: readonly string[] }) {

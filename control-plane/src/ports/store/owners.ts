@@ -64,12 +64,29 @@ export async function ensureMember(
 /** An owner, and what a person may do for it. */
 export type OwnerOfPerson = OwnerRow & { role: Role };
 
-/** Owners the person may act for, by slug. */
-export async function ownersOf(queries: Queries, subject: string): Promise<OwnerOfPerson[]> {
+/** What a source host said last about a person counts for so long while it gives no answer. */
+export const ACCESS_GOOD_FOR_MS = 15 * 60_000;
+
+/**
+ * Owners the person may act for, by slug. For people of a remote host that is what the host said last, and nothing where that
+ * is too long ago. `now`: milliseconds since the epoch.
+ */
+export async function ownersOf(
+  queries: Queries,
+  subject: string,
+  now = Date.now(),
+): Promise<OwnerOfPerson[]> {
   return queries
     .selectFrom("owners")
     .innerJoin("memberships", "memberships.owner_id", "owners.id")
+    .leftJoin("person_grants", "person_grants.subject", "memberships.person")
     .where("memberships.person", "=", subject)
+    .where((where) =>
+      where.or([
+        where("person_grants.subject", "is", null),
+        where("person_grants.checked_at", ">", now - ACCESS_GOOD_FOR_MS),
+      ]),
+    )
     .selectAll("owners")
     .select("memberships.role")
     .orderBy("slug")

@@ -33,7 +33,7 @@ export interface Schema {
   stages: StageRow;
   functions: WithDefaults<FunctionRow, "unrouted_at">;
   revisions: RevisionRow;
-  access_tokens: WithDefaults<AccessTokenRow, "scopes">;
+  access_tokens: WithDefaults<AccessTokenRow, "epoch">;
   sign_in_links: { hash: string; subject: string; expires_at: number; used_at: number | null };
   revoked_sessions: { jti: string; expires_at: number };
   secrets: { owner_id: string; name: string; sealed: string; updated_at: number };
@@ -70,6 +70,8 @@ export interface AccessTokenRow {
   hash: string;
   /** JSON: what it may be used for. */
   scopes: string;
+  /** Part of the id that edges know it by: rises when its person may do less, so that what they remember of it ends. */
+  epoch: number;
   created_at: number;
   expires_at: number | null;
   last_used_at: number | null;
@@ -137,12 +139,25 @@ export interface PersonGrantRow {
   checked_at: number;
 }
 
+/** One token of a session. A session goes through several, since each is replaced by another one every few minutes. */
 export interface SessionRow {
   jti: string;
+  /** The same for all tokens of one sign-in. */
+  session: string;
   subject: string;
+  /** When the person signed in. */
   created_at: number;
-  seen_at: number;
+  /** When the whole session is over, whatever is done in it. */
+  ends_at: number;
+  issued_at: number;
+  /** `null` until the browser brings it for the first time. */
+  seen_at: number | null;
+  /** From when on another token is to take its place. */
+  renew_at: number;
+  /** When the token ends of itself. */
   expires_at: number;
+  /** When another one of the session was brought that was issued later; it counts for a moment after that. */
+  replaced_at: number | null;
   address: string;
   user_agent: string;
 }
@@ -157,6 +172,8 @@ export interface SignInRow {
   code_verifier: string;
   /** Relative. */
   return_to: string;
+  /** Where the browser is, so that nobody fills the table alone. */
+  address: string;
   expires_at: number;
 }
 
