@@ -61,10 +61,16 @@ export async function openServer(options: {
 }
 
 async function serveApi(server: FastifyInstance, api: ApiPorts): Promise<void> {
-  // Before a body is read, whatever its type.
+  // Before a body is read.
   server.addHook("onRequest", async (request, reply) => {
     if (!isOwnOrigin(request.raw, api.urls))
-      await reply.code(403).send({ error: "The API answers the dashboard's own pages only." });
+      return reply.code(403).send({ error: "The API answers the dashboard's own pages only." });
+    // What forms can send is none of it, since no browser asks before it sends that.
+    if (
+      request.method === "POST" &&
+      !/^application\/json\s*(;|$)/i.test(request.headers["content-type"] ?? "")
+    )
+      return reply.code(415).send({ error: "The API takes application/json." });
   });
   await server.register(fastifyTRPCPlugin, {
     prefix: "/api/trpc",

@@ -1,7 +1,7 @@
 import type { IncomingMessage } from "node:http";
 import { SESSION_COOKIE } from "@openfaas-cloud/shared/session.ts";
 import { sha256 } from "../ids.ts";
-import { type OwnerOfPerson, ownersOf } from "../ports/store/owners.ts";
+import type { OwnerOfPerson } from "../ports/store/owners.ts";
 import type { Store } from "../ports/store/store.ts";
 import { findAccessToken } from "./credentials.ts";
 import type { Memberships, Standing } from "./memberships.ts";
@@ -99,14 +99,14 @@ async function known(
   person: { readonly subject: string; readonly name: string },
   by: Caller["by"],
   { standing, cookie }: { readonly standing: Standing; readonly cookie: string | undefined },
-  { store, operators }: CallerPorts,
+  { memberships, operators }: CallerPorts,
 ): Promise<Calling> {
   if (standing === "unknown") return { kind: "unknown" };
   const { subject, name } = person;
   const caller = {
     subject,
     name,
-    owners: await ownersOf(store, subject),
+    owners: await memberships.ownersOf(subject),
     isOperator: isOperator(subject, operators),
     by,
   };

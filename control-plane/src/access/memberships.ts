@@ -4,7 +4,7 @@ import type { Logger } from "../logger.ts";
 import type { AuditSink } from "../ports/audit-sink/audit-sink.ts";
 import { GrantRevoked, HostUnavailable } from "../ports/source-host/host-errors.ts";
 import type { OwnerAccess, PersonGrant, RemoteHost } from "../ports/source-host/remote-host.ts";
-import { ACCESS_GOOD_FOR_MS } from "../ports/store/owners.ts";
+import { ACCESS_GOOD_FOR_MS, type OwnerOfPerson, ownersOf } from "../ports/store/owners.ts";
 import type { PersonGrantRow } from "../ports/store/schema.ts";
 import type { Queries, Store } from "../ports/store/store.ts";
 import { higher, type Role } from "../role.ts";
@@ -100,6 +100,11 @@ export class Memberships implements AsyncDisposable {
     const after = await this.#grantOf(subject);
     if (!after || this.#isFresh(after)) return "current";
     return this.#isGood(after) || this.#isPaused(subject) ? "last-known" : "unknown";
+  }
+
+  /** Owners the person may act for by what is known now, by slug. */
+  ownersOf(subject: string): Promise<OwnerOfPerson[]> {
+    return ownersOf(this.#ports.store, subject, this.#now());
   }
 
   /** Asks the host about the person; what is under way already is waited for, and asked anew where it began too early. */

@@ -4,7 +4,6 @@ import { type Caller, isOperator } from "../access/caller.ts";
 import { findAccessToken, type KnownPerson, spendSignInCode } from "../access/credentials.ts";
 import { SIGNED_OUT_COOKIE } from "../access/sessions.ts";
 import { sha256 } from "../ids.ts";
-import { ownersOf } from "../ports/store/owners.ts";
 import { type ApiPorts, anyone, inPerson, router } from "./procedure.ts";
 import type { Person, SessionView, SignInHostView } from "./views.ts";
 
@@ -29,7 +28,7 @@ export const sessionRouter = router({
       ]),
     )
     .mutation(async ({ ctx, input }): Promise<Person> => {
-      const { store, sessions, audit, operators } = ctx.ports;
+      const { memberships, sessions, audit, operators } = ctx.ports;
       const person =
         "code" in input ? await personOfCode(input.code, ctx.ports) : await personOf(input.token, ctx.ports);
       const origin = { address: ctx.address, userAgent: ctx.userAgent };
@@ -41,7 +40,7 @@ export const sessionRouter = router({
         result: "code" in input ? "signed in by a one-time link" : "signed in by an access token",
         address: ctx.address,
       });
-      const owners = await ownersOf(store, person.subject);
+      const owners = await memberships.ownersOf(person.subject);
       return toPerson({ ...person, owners, isOperator: isOperator(person.subject, operators) });
     }),
 

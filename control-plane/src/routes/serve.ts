@@ -7,7 +7,6 @@ import type { FastifyInstance } from "fastify";
 import { findAccessToken } from "../access/credentials.ts";
 import type { Memberships } from "../access/memberships.ts";
 import { sha256 } from "../ids.ts";
-import { ownersOf } from "../ports/store/owners.ts";
 import type { Store } from "../ports/store/store.ts";
 import type { UsageSource } from "../ports/usage-source/usage-source.ts";
 import type { RoutePublisher } from "./route-publisher.ts";
@@ -30,7 +29,7 @@ export function serveEdges(
     readonly routes: RoutePublisher;
     readonly usage: UsageSource;
     readonly store: Store;
-    readonly memberships: Pick<Memberships, "ensure">;
+    readonly memberships: Standings;
     readonly credential: Secret;
   },
 ): void {
@@ -72,10 +71,12 @@ export function serveEdges(
   });
 }
 
+type Standings = Pick<Memberships, "ensure" | "ownersOf">;
+
 /** A token that may not invoke is none to an edge. `undefined` where what its person may do is not known yet. */
 async function answerOf(
   digest: string,
-  { store, memberships }: { readonly store: Store; readonly memberships: Pick<Memberships, "ensure"> },
+  { store, memberships }: { readonly store: Store; readonly memberships: Standings },
 ): Promise<AccessTokenAnswer | undefined> {
   const found = await findAccessToken(store, digest);
   if (!found?.scopes.includes("invoke")) return { kind: "unknown" };
@@ -83,7 +84,7 @@ async function answerOf(
   // Looked up anew: what changed meanwhile also changed what edges know the token by.
   const token = await findAccessToken(store, digest);
   if (!token) return { kind: "unknown" };
-  const owners = await ownersOf(store, token.subject);
+  const owners = await memberships.ownersOf(token.subject);
   return {
     kind: "known",
     id: token.edgeId,
