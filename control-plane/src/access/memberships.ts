@@ -86,7 +86,7 @@ export class Memberships implements AsyncDisposable {
    * Sees to it that what is known about the person is what the host says now; waits for that for a few seconds at most.
    * People of no remote host have nothing to be asked.
    */
-  async ensure(subject: string, waitMs = WAIT_MS): Promise<Standing> {
+  async ensure(subject: string, waitMs = this.#ports.waitMs ?? WAIT_MS): Promise<Standing> {
     const grant = await this.#grantOf(subject);
     if (!grant || this.#isFresh(grant)) return "current";
     if (!this.#isPaused(subject)) {
@@ -170,7 +170,7 @@ export class Memberships implements AsyncDisposable {
       await this.#lookAfter().catch((error: unknown) =>
         this.#ports.logger.error({ err: error }, "memberships could not be looked at; trying again"),
       );
-      const pause = AbortSignal.any([signal, AbortSignal.timeout(ROUND_MS)]);
+      const pause = AbortSignal.any([signal, AbortSignal.timeout(this.#ports.roundMs ?? ROUND_MS)]);
       await Promise.race([this.#wake.promise, aborted(pause)]);
     }
   }
@@ -449,6 +449,8 @@ export interface MembershipPorts {
   readonly logger: Logger;
   /** Milliseconds since the epoch. */
   readonly now?: () => number;
+  readonly waitMs?: number;
+  readonly roundMs?: number;
 }
 
 type RemoteSignIn = NonNullable<RemoteHost["signIn"]>;

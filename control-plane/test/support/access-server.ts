@@ -46,7 +46,12 @@ export class TestClock {
  * and `y` of `git.test`. Nothing is built or run in it.
  */
 export async function openAccessServer(
-  options: { readonly maySignIn?: MaySignIn; readonly operators?: readonly string[] } = {},
+  options: {
+    readonly maySignIn?: MaySignIn;
+    readonly operators?: readonly string[];
+    /** How long a request waits for the source host. */
+    readonly waitMs?: number;
+  } = {},
 ) {
   const stack = new AsyncDisposableStack();
   onTestFinished(() => stack.disposeAsync());
@@ -74,7 +79,18 @@ export async function openAccessServer(
   const streams = new OpenStreams();
   const sessions = stack.use(new Sessions({ store, tokens, routes, streams, logger, now }));
   const memberships = stack.use(
-    new Memberships({ store, sealing, hosts, sessions, streams, audit, logger, now }),
+    new Memberships({
+      store,
+      sealing,
+      hosts,
+      sessions,
+      streams,
+      audit,
+      logger,
+      now,
+      waitMs: options.waitMs ?? 5_000,
+      roundMs: 20,
+    }),
   );
   const operators = new Set(options.operators ?? []);
   const maySignIn = options.maySignIn ?? (() => true);
