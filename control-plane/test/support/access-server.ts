@@ -2,6 +2,7 @@ import { randomBytes } from "node:crypto";
 import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { Secret } from "@openfaas-cloud/shared/env.ts";
+import { sql } from "kysely";
 import { onTestFinished } from "vitest";
 import { HttpClient } from "../../../test/support/http-client.ts";
 import { temporaryFolder } from "../../../test/support/temporary-folder.ts";
@@ -59,6 +60,8 @@ export async function openAccessServer(
   const clock = new TestClock();
   const { now } = clock;
   const store = stack.adopt(await openSqliteStore(join(folder.path, "store.sqlite")), (it) => it.destroy());
+  // No test here cuts the power, and each waits for the disk many times otherwise.
+  await sql`PRAGMA synchronous = OFF`.execute(store);
   await addOwners(store);
   for (const slug of ["x", "y"]) await addRemoteOwner(store, slug);
 
@@ -189,7 +192,7 @@ export async function openAccessServer(
 
 export type AccessServer = Awaited<ReturnType<typeof openAccessServer>>;
 
-async function addRemoteOwner(store: AccessServer["store"], slug: string): Promise<void> {
+export async function addRemoteOwner(store: AccessServer["store"], slug: string): Promise<void> {
   await store
     .insertInto("owners")
     .values({
