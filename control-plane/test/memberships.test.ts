@@ -20,6 +20,10 @@ const ownersIn = async (browser: Browser) =>
 const asksAbout = (it: AccessServer, person: string) =>
   it.host.ledger.filter((entry) => entry.call === "access" && entry.person === person).length;
 
+/** As the store has it, counted or not. */
+const rolesOf = (it: AccessServer, person: string) =>
+  it.store.selectFrom("memberships").select("owner_id").where("person", "=", person).execute();
+
 /** Ada is an admin of `x` and a developer of `y`, in a browser. */
 async function openWithAda(options: Parameters<typeof openAccessServer>[0] = {}) {
   const it = await openAccessServer(options);
@@ -104,9 +108,7 @@ describe("an owner that a person loses", () => {
     expect(cookieOf(browser)).not.toBe(before);
     expect(claimsOf(browser).organizations).toEqual(["y"]);
     expect(it.routes.settings.revoked).toEqual([decodeJwt(before).jti]);
-    expect(await it.store.selectFrom("memberships").select("owner_id").execute()).toEqual([
-      { owner_id: "owner-y" },
-    ]);
+    expect(await rolesOf(it, ADA)).toEqual([{ owner_id: "owner-y" }]);
   });
 
   it("is a line of that owner's audit", async () => {
@@ -237,7 +239,7 @@ describe("a grant that is taken back", () => {
     expect(await it.store.selectFrom("person_grants").select("subject").execute()).toEqual([
       { subject: "git.test:bob" },
     ]);
-    expect(await it.store.selectFrom("memberships").selectAll().execute()).toEqual([]);
+    expect(await rolesOf(it, ADA)).toEqual([]);
   });
 
   it("is forgotten when its person signs in anew", async () => {
@@ -278,7 +280,7 @@ describe("a host that gives no answer", () => {
     expect(claimsOf(browser).organizations).toEqual([]);
     expect(it.routes.settings.revoked).toContain(id);
     expect((await toldToEdge(it, token)).organizations).toEqual([]);
-    expect(await it.store.selectFrom("memberships").selectAll().execute()).toHaveLength(2);
+    expect(await rolesOf(it, ADA)).toHaveLength(2);
 
     it.host.failure = undefined;
     it.clock.advance({ minutes: 1 });

@@ -1,6 +1,7 @@
 import { SESSION_COOKIE, SESSION_MAX_AGE_S } from "@openfaas-cloud/shared/session.ts";
 import { decodeJwt } from "jose";
 import { describe, expect, it } from "vitest";
+import { makeSignInCode } from "../src/access/credentials.ts";
 import { returnPath } from "../src/access/return-path.ts";
 import type { Person, SessionView } from "../src/api/views.ts";
 import { SignInRefused } from "../src/ports/source-host/host-errors.ts";
@@ -102,11 +103,21 @@ describe("signing in with a source host", () => {
     expect(there).toMatchObject({ status: 303 });
     expect(there.headers.location).toBe(`${URLS.system}/login/git.test?return=/dashboard/x`);
     expect([...browser.cookiesOf(AUTH)]).toEqual([]);
+    expect((await browser.get(`${URLS.auth}/`)).headers.location).toBe(HOME);
+    expect((await browser.get(`${URLS.auth}/dashboard/x`)).headers.location).toBe(HOME);
     const upstreams = await it.browser().get(`${URLS.system}/login/`);
     expect(upstreams.headers.location).toBe("/dashboard/sign-in");
     expect((await it.browser().get(`${URLS.system}/login/evil.test`)).status).toBe(404);
     // Two hosts are of this kind here, so that it names neither.
     expect((await it.browser().get(`${URLS.system}/login/gitlab`)).status).toBe(404);
+  });
+
+  it("is not done on the auth host by any other way", async () => {
+    const it = await openAccessServer();
+    const body = { code: await makeSignInCode(it.store, "local") };
+    const answer = await it.browser().post(`${URLS.auth}/api/trpc/session.signIn`, body);
+    expect(answer.status).toBe(404);
+    expect(answer.headers["set-cookie"]).toBeUndefined();
   });
 
   it("sets cookies that no script reads, no other host gets and no other site's request brings", async () => {
@@ -240,8 +251,9 @@ describe("somebody who comes back from a source host is nobody", () => {
       ["git.test", ["x"]],
       ["git.test", ["y"]],
     ]);
-    expect(await it.store.selectFrom("people").select("subject").execute()).toEqual([
+    expect(await it.store.selectFrom("people").select("subject").orderBy("subject").execute()).toEqual([
       { subject: "git.test:ada" },
+      { subject: "local" },
     ]);
     expect((await it.auditEvents()).at(-1)).toMatchObject({
       actor: "git.test:eve",

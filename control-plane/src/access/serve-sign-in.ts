@@ -10,6 +10,7 @@ import { SIGN_IN_MS, SignInFailed, type SignInProblem, type SignIns, secret } fr
 const BROWSER_COOKIE = `${PLATFORM_COOKIE_PREFIX}sign_in`;
 const BROWSER_SECRET = /^[\w-]{43}$/;
 const MOST_URL = 4096;
+const OF_AUTH_HOST = /^\/(login\/|login$|oauth2\/authorized(\?|$))/;
 
 const LoginQuery = z.object({ return: z.string().optional().catch(undefined) });
 const CallbackQuery = z.object({
@@ -26,6 +27,13 @@ export function serveSignIn(
   server: FastifyInstance,
   { signIns, urls }: { readonly signIns: SignIns; readonly urls: Urls },
 ): void {
+  // Nothing else is there: whatever set a cookie on it would sign people in at the wrong place.
+  server.addHook("onRequest", async (request, reply) => {
+    if (!isAuthHost(request.raw, urls) || OF_AUTH_HOST.test(request.url)) return;
+    if (request.method === "GET") return reply.redirect(`${urls.system}/dashboard/`, 303);
+    return reply.code(404).send({ error: "There is nothing at this address." });
+  });
+
   server.register(async (pages) => {
     pages.addHook("onSend", async (_request, reply) => {
       reply.header("cache-control", "no-store");

@@ -17,6 +17,7 @@ import { openStoreAuditSink } from "../../src/ports/audit-sink/store.ts";
 import { openFsLogStore } from "../../src/ports/log-store/fs.ts";
 import { openSqlQueue } from "../../src/ports/queue/sql.ts";
 import { openEmbeddedSecretStore } from "../../src/ports/secret-store/embedded.ts";
+import { ensureMember } from "../../src/ports/store/owners.ts";
 import { openSqliteStore } from "../../src/ports/store/sqlite.ts";
 import { openEdgeUsage } from "../../src/ports/usage-source/edge.ts";
 import { RoutePublisher } from "../../src/routes/route-publisher.ts";
@@ -64,6 +65,7 @@ export async function openAccessServer(
   await sql`PRAGMA synchronous = OFF`.execute(store);
   await addOwners(store);
   for (const slug of ["x", "y"]) await addRemoteOwner(store, slug);
+  await ensureMember(store, { subject: "local", name: "local" }, "owner-a");
 
   const logger = openLogger("fatal");
   const feed = new RunFeed();

@@ -1,6 +1,5 @@
 import { createAccessToken } from "../../src/access/credentials.ts";
 import { GRANTABLE_SCOPES, type GrantableScope } from "../../src/access/scopes.ts";
-import { ensureMember } from "../../src/ports/store/owners.ts";
 import type { Store } from "../../src/ports/store/store.ts";
 import type { Role } from "../../src/role.ts";
 import { type AccessServer, addRemoteOwner, openAccessServer } from "./access-server.ts";
@@ -48,7 +47,7 @@ export const canaryOf = (owner: string) => `canary of ${owner}`;
 /** One server, and everybody who may ask it something: each has an owner, but for those who have none. */
 export async function openAuthorizationWorld() {
   const it = await openAccessServer({ operators: ["git.test:root"] });
-  const { store, host } = it;
+  const { host } = it;
   for (const owner of ["owner-of-ours", "owner-of-others"]) await furnish(it, owner);
   const roles = ["viewer", "developer", "admin"] as const;
   for (const role of roles) host.setRole(role, "owner-of-ours", role);
@@ -57,7 +56,6 @@ export async function openAuthorizationWorld() {
   for (const person of [...roles, "outsider", "leaver", "root"]) await it.signedIn(person);
   host.setRole("leaver", "owner-of-ours", undefined);
   await it.memberships.refresh("git.test:leaver");
-  await ensureMember(store, { subject: "local", name: "local" }, "owner-a");
 
   const callers: Caller[] = [
     { name: "nobody", subject: undefined, role: undefined, isOperator: false, scopes: undefined },

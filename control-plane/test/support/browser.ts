@@ -32,6 +32,10 @@ export class Browser {
     return this.#send("GET", url, headers);
   }
 
+  post(url: string, body: unknown): Promise<Answer> {
+    return this.#send("POST", url, { "sec-fetch-site": "same-origin" }, body);
+  }
+
   /** As somebody who clicks: on to where redirects lead. */
   async follow(url: string): Promise<Visited> {
     for (let next = url, i = 0; i < MOST_REDIRECTS; i++) {
