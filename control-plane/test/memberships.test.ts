@@ -311,6 +311,8 @@ describe("a host that gives no answer", () => {
     const refused = await browser.call("query", "owners.list");
     expect(refused.status).toBe(503);
     expect(refused.body).toContain("Try again in a moment");
+    // Whoever is told that nobody is signed in goes to the sign-in page.
+    expect((await browser.call("query", "session.current")).status).toBe(503);
     expect((await it.askAsEdge(sha256(token))).status).toBe(503);
     gate.resolve();
     expect(await ownersIn(browser)).toEqual(["x: admin", "y: developer"]);
@@ -339,6 +341,20 @@ describe("asking a host", () => {
     await asking;
     expect(await owners).toEqual(["y: developer"]);
     expect(asksAbout(it, "ada")).toBe(3);
+  });
+
+  it("that was asked before its person signed in anew takes no part in what they may do", async () => {
+    const { it } = await openWithAda();
+    const gate = Promise.withResolvers<void>();
+    it.host.gate = gate.promise;
+    const asking = it.memberships.refresh(ADA);
+    await eventually("the host is asked", () => asksAbout(it, "ada") === 2);
+    it.host.gate = Promise.resolve();
+    it.host.setRole("ada", "x", undefined);
+    const browser = await it.signedIn("ada");
+    gate.resolve();
+    await asking;
+    expect(await ownersIn(browser)).toEqual(["y: developer"]);
   });
 
   it("is done about few people at once, and about those alone who are about", async () => {

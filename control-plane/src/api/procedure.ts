@@ -227,11 +227,18 @@ function requireRole(owner: OwnerOfPerson, role: Role): void {
 }
 
 function requirePerson(calling: Calling): Caller {
+  const caller = callerOf(calling);
+  if (!caller) throw new TRPCError({ code: "UNAUTHORIZED", message: "You are not signed in." });
+  return caller;
+}
+
+/** `undefined` where nobody is signed in. @throws TRPCError where it is not known yet what somebody who is may do. */
+export function callerOf(calling: Calling): Caller | undefined {
   switch (calling.kind) {
     case "known":
       return calling.caller;
     case "anonymous":
-      throw new TRPCError({ code: "UNAUTHORIZED", message: "You are not signed in." });
+      return undefined;
     case "unknown":
       throw new TRPCError({
         code: "SERVICE_UNAVAILABLE",

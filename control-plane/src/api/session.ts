@@ -4,13 +4,14 @@ import { type Caller, isOperator } from "../access/caller.ts";
 import { findAccessToken, type KnownPerson, spendSignInCode } from "../access/credentials.ts";
 import { SIGNED_OUT_COOKIE } from "../access/sessions.ts";
 import { sha256 } from "../ids.ts";
-import { type ApiPorts, anyone, inPerson, router } from "./procedure.ts";
+import { type ApiPorts, anyone, callerOf, inPerson, router } from "./procedure.ts";
 import type { Person, SessionView, SignInHostView } from "./views.ts";
 
 export const sessionRouter = router({
-  current: anyone.query(({ ctx }): Person | null =>
-    ctx.calling.kind === "known" ? toPerson(ctx.calling.caller) : null,
-  ),
+  current: anyone.query(({ ctx }): Person | null => {
+    const caller = callerOf(ctx.calling);
+    return caller ? toPerson(caller) : null;
+  }),
 
   /** Where one may sign in, beside one-time links and the token of the start command. */
   hosts: anyone.query(({ ctx }): SignInHostView[] =>

@@ -12,6 +12,7 @@ export function SignInPage() {
   const navigate = useNavigate();
   const { pathname, hash } = useLocation();
   const session = useQuery(trpc.session.current.queryOptions());
+  const hosts = useQuery(trpc.session.hosts.queryOptions());
   const { mutate, ...signIn } = useMutation(
     trpc.session.signIn.mutationOptions({
       onSuccess: (person) => {
@@ -56,6 +57,15 @@ export function SignInPage() {
             : signIn.error.message}
         </div>
       )}
+      {hosts.data?.map(({ instance, title, url }) => (
+        <a
+          key={instance}
+          className="btn btn-primary d-block mb-3"
+          href={`${url}?return=${encodeURIComponent(`/dashboard${pathname}`)}`}
+        >
+          Sign in with {title}
+        </a>
+      ))}
       <p>
         Open the <strong>one-time link</strong> that the platform prints when it starts. It works once, within
         the hour.

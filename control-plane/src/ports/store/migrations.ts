@@ -68,6 +68,7 @@ const STEPS: readonly (readonly string[])[] = [
     `create table person_grants (subject text primary key references people (subject), instance text not null,
       sealed text not null, checked_at bigint not null)`,
     `alter table access_tokens add column epoch integer not null default 0`,
+    `create index access_tokens_by_person on access_tokens (subject)`,
     `create table sessions (jti text primary key, session text not null, subject text not null references people (subject),
       created_at bigint not null, ends_at bigint not null, issued_at bigint not null, seen_at bigint,
       renew_at bigint not null, expires_at bigint not null, replaced_at bigint, address text not null,
