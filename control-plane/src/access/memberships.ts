@@ -123,18 +123,23 @@ export class Memberships implements AsyncDisposable {
 
   /**
    * The host says that who may do what changed, for this person (the host's id of the account), for all of this owner (likewise)
-   * or for everybody. What was known counts no more when this resolves; for those who are about the host is asked beside.
+   * or for everybody. What was known counts no more when this resolves; for those who are about the host is asked beside. Never
+   * rejects: where the store fails, what is known goes on counting for as long as ever.
    */
   async staleFor(changed: {
     readonly instance: string;
     readonly person?: string | undefined;
     readonly owner?: string | undefined;
   }): Promise<void> {
-    for (const subject of await this.#concerned(changed)) {
-      this.#stale.add(subject);
-      this.#pausedUntil.delete(subject);
+    try {
+      for (const subject of await this.#concerned(changed)) {
+        this.#stale.add(subject);
+        this.#pausedUntil.delete(subject);
+      }
+      this.#wake.resolve();
+    } catch (error) {
+      this.#ports.logger.error({ err: error }, "memberships could not be marked as changed");
     }
-    this.#wake.resolve();
   }
 
   /** Keeps what somebody who signed in may do, and the grant to ask by from now on. */
