@@ -5,6 +5,7 @@ import { makeSignInCode } from "../src/access/credentials.ts";
 import { returnPath } from "../src/access/return-path.ts";
 import type { Person, SessionView } from "../src/api/views.ts";
 import { SignInRefused } from "../src/ports/source-host/host-errors.ts";
+import { Retryable } from "../src/rejected.ts";
 import { type AccessServer, openAccessServer, URLS } from "./support/access-server.ts";
 import type { Browser } from "./support/browser.ts";
 import { NOT_ANSWERING } from "./support/sign-in-host.ts";
@@ -262,6 +263,17 @@ describe("somebody who comes back from a source host is nobody", () => {
     });
     const root = await it.signedIn("root");
     expect(await personIn(root)).toMatchObject({ owners: [], isOperator: true });
+  });
+
+  it("while it is not known who is enrolled, which is neither yes nor no", async () => {
+    const it = await openAccessServer({
+      maySignIn: () => Promise.reject(new Retryable("the list cannot be read")),
+    });
+    const browser = it.browser();
+    const answer = await arrive(browser, it.host.agree(await begin(browser), "ada"));
+    expect(answer.status).toBe(503);
+    expect(answer.body).not.toContain("list");
+    expectNobody(browser);
   });
 
   it("with parameters that are not text, or much too long", async () => {

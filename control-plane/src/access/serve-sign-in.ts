@@ -118,6 +118,10 @@ const EXPLANATIONS: Readonly<Record<SignInProblem, Explanation>> = {
     text: (title) =>
       `None of the accounts that you belong to at ${title} may deploy here. Ask the operator of this platform to enrol one.`,
   },
+  "not-known": {
+    status: 503,
+    text: () => "The platform cannot tell yet who may come in. Try again in a few minutes.",
+  },
   "host-unavailable": { status: 503, text: (title) => `${title} is not answering. Try again in a moment.` },
 };
 

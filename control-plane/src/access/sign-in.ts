@@ -13,6 +13,7 @@ import type {
 } from "../ports/source-host/remote-host.ts";
 import type { SignInRow } from "../ports/store/schema.ts";
 import type { Store } from "../ports/store/store.ts";
+import { Retryable } from "../rejected.ts";
 import type { Urls } from "../urls.ts";
 import { isOperator } from "./caller.ts";
 import { type Memberships, subjectOf } from "./memberships.ts";
@@ -35,6 +36,7 @@ export type SignInProblem =
   | "denied"
   | "refused"
   | "not-enrolled"
+  | "not-known"
   | "host-unavailable";
 
 /** Somebody could not be signed in; `title` is the host's, where it is known which one it was. */
@@ -49,7 +51,10 @@ export class SignInFailed extends KnownError<"sign-in-failed"> {
   }
 }
 
-/** Whether somebody who is no operator may come in. They may where they belong to an owner that is enrolled. */
+/**
+ * Whether somebody who is no operator may come in. They may where they belong to an owner that is enrolled. Rejects with
+ * `Retryable` where that is not known.
+ */
 export type MaySignIn = (candidate: {
   readonly instance: string;
   readonly owners: readonly OwnerAccess[];
@@ -189,7 +194,8 @@ export class SignIns {
     const subject = subjectOf(instance, identity.sourceId);
     const cause = { actor: subject, address: origin.address };
     const event = { ...cause, action: "session.sign-in", object: subject };
-    if (!isOperator(subject, operators) && !(await maySignIn({ instance, owners }))) {
+    const mayComeIn = isOperator(subject, operators) || (await known(maySignIn({ instance, owners }), host));
+    if (!mayComeIn) {
       await audit.append({ ...event, result: "refused: belongs to no owner that may deploy here" });
       throw new SignInFailed("not-enrolled", host.title);
     }
@@ -225,6 +231,14 @@ interface Arrived {
   readonly identity: Identity;
   readonly grant: PersonGrant;
   readonly owners: readonly OwnerAccess[];
+}
+
+async function known(answer: boolean | Promise<boolean>, { title }: RemoteHost): Promise<boolean> {
+  try {
+    return await answer;
+  } catch (error) {
+    throw error instanceof Retryable ? new SignInFailed("not-known", title, { cause: error }) : error;
+  }
 }
 
 /** 32 random bytes: 43 characters of base64url, which is also what a code verifier has to be (RFC 7636 §4.1). */
