@@ -29,7 +29,7 @@ export interface Schema {
     | "unlinked_reason"
     | "looked_at"
   >;
-  runs: RunRow;
+  runs: WithDefaults<RunRow, "unconfirmed">;
   stages: StageRow;
   functions: WithDefaults<FunctionRow, "unrouted_at">;
   revisions: RevisionRow;
@@ -168,7 +168,9 @@ export interface DeliveryRow {
   delivery_id: string;
   event: string;
   /** As it came; `null` once it was worked off. */
-  body: string | null;
+  body: Uint8Array | null;
+  /** Deliveries of one lane are worked off in the order they came; `null` until the body was read for it. */
+  lane: string | null;
   received_at: number;
   state: "stored" | "done" | "ignored" | "failed";
   /** What came of it, for people. */
@@ -205,6 +207,8 @@ export interface RunRow {
   attempts: number;
   /** Why the run has to stop before its end; JSON of a StopReason. */
   stop_reason: string | null;
+  /** 1 where only a delivery says that the commit is the branch's, since the host did not answer: it is asked again first. */
+  unconfirmed: number;
 }
 
 export interface StageRow {
