@@ -66,3 +66,23 @@ export const edgeRouteVersion = new Gauge({
   help: "Lowest version of the route table that a connected edge has confirmed.",
   registers: [registry],
 });
+
+export const deliveriesReceived = new Counter({
+  name: "ofc_deliveries_received_total",
+  help: "Requests that claim to be deliveries, by what was answered: stored, duplicate, or why it was refused.",
+  labelNames: ["endpoint", "answer"],
+  registers: [registry],
+});
+
+export const deliveriesWorkedOff = new Counter({
+  name: "ofc_deliveries_worked_off_total",
+  help: "Deliveries that came to their end, by how.",
+  labelNames: ["state"],
+  registers: [registry],
+});
+
+export const deliveriesWaiting = new Gauge({
+  name: "ofc_deliveries_waiting",
+  help: "Deliveries that are stored and not worked off.",
+  registers: [registry],
+});
