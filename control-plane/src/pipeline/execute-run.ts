@@ -4,6 +4,7 @@ import { BranchName, CommitSha, shortCommit } from "@openfaas-cloud/shared/names
 import type { Logger } from "../logger.ts";
 import type { LogSink } from "../ports/log-store/log-store.ts";
 import type { Queue, Run, RunEnd, StopReason } from "../ports/queue/queue.ts";
+import { HostUnavailable } from "../ports/source-host/host-errors.ts";
 import type { RepositoryRef } from "../ports/source-host/source-host.ts";
 import { listDeployed } from "../ports/store/functions.ts";
 import { getRepository, refOf } from "../ports/store/repositories.ts";
@@ -16,8 +17,10 @@ import { type PipelinePorts, runPipeline } from "./pipeline.ts";
 import type { Reporter } from "./reporter.ts";
 import { StageFrame } from "./stage.ts";
 
-/** Waits between the tries of a run that the platform itself could not bring to its end. */
 const RETRY_AFTER_MS = [1_000, 5_000, 15_000];
+
+/** A source host that asks for a longer pause than this is not waited for: the run would keep others waiting. */
+const LONGEST_ASKED_MS = 60_000;
 
 /** Pauses after the tries to move the branch. */
 const SETTLE_AGAIN_MS = [100, 1_000, 5_000];
@@ -46,6 +49,8 @@ export interface RunPorts extends PipelinePorts {
   readonly urls: Urls;
   readonly logger: Logger;
   readonly runTimeoutMs: number;
+  /** Waits between the tries of a run that the platform itself could not bring to its end. */
+  readonly retryAfterMs?: readonly number[];
 }
 
 /**
@@ -121,12 +126,19 @@ async function outcome(
     } catch (error) {
       if (!frame.committed && stop.aborted) return whyStopped(stop.reason);
       if (!frame.committed && deadline.aborted) return timedOut(ports.runTimeoutMs);
-      const waitMs = error instanceof Retryable ? RETRY_AFTER_MS[attempt] : undefined;
+      const waitMs = pauseAfter(error, (ports.retryAfterMs ?? RETRY_AFTER_MS)[attempt]);
       if (waitMs === undefined) return failed(run, error, ports.logger);
-      log.write("platform", `${errorMessage(error)} Trying again in ${waitMs / 1000} s.\n`);
+      log.write("platform", `${errorMessage(error)} Trying again in ${Math.ceil(waitMs / 1000)} s.\n`);
       await delay(waitMs, undefined, { signal }).catch(() => undefined);
     }
   }
+}
+
+/** `undefined` where another try would come to the same, or there were enough. */
+function pauseAfter(error: unknown, waitMs: number | undefined): number | undefined {
+  if (!(error instanceof Retryable) || waitMs === undefined) return undefined;
+  const askedMs = error instanceof HostUnavailable ? (error.retryAfterMs ?? 0) : 0;
+  return askedMs > LONGEST_ASKED_MS ? undefined : Math.max(waitMs, askedMs);
 }
 
 function whyStopped(reason: unknown): RunEnd | "released" | "lost" {

@@ -13,6 +13,7 @@ import { Rejected } from "../rejected.ts";
 import type { LiveRoutes } from "../routes/live-routes.ts";
 import type { RoutePublisher } from "../routes/route-publisher.ts";
 import { checkout } from "./checkout.ts";
+import type { ConfirmHead } from "./confirm-head.ts";
 import { type DeployedFunction, deploy } from "./deploy.ts";
 import type { IgnoredKey } from "./ignored-keys.ts";
 import { makePlan, type PlannedFunction } from "./plan.ts";
@@ -25,6 +26,7 @@ import type { StageFrame } from "./stage.ts";
 export interface PipelinePorts {
   readonly store: Store;
   readonly sourceHost: SourceHost;
+  readonly confirmHead?: ConfirmHead;
   readonly builder: Builder;
   readonly runtime: Runtime;
   readonly secrets: SecretStore;
@@ -61,6 +63,7 @@ export async function runPipeline(
   const source = await frame.stage(
     "checkout",
     async () => {
+      if (run.unconfirmed === 1) await ports.confirmHead?.(run, signal);
       const { gitDir } = await ports.sourceHost.fetchCommit(repository, commit, { log, signal });
       return checkout({ gitDir, commit, targetDir: workspace.path, log, signal });
     },

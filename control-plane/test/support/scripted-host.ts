@@ -154,8 +154,10 @@ export class ScriptedHost implements RemoteHost {
 
   async fetchHead({ id }: SourceKey, branch: BranchName, signal: AbortSignal): Promise<Head | undefined> {
     this.asked.head++;
+    // As it is when the host is asked, and possibly not any more when the answer arrives.
+    const head = this.#get(id).branches.get(branch);
     await this.beforeAnswer("head", signal);
-    return this.#get(id).branches.get(branch);
+    return head;
   }
 
   async fetchCommit(

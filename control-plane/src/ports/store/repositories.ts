@@ -33,6 +33,18 @@ export async function findRepository(
     .executeTakeFirst();
 }
 
+/** The repository that its host knows by this id. */
+export async function findRepositoryBySource(
+  queries: Queries,
+  instance: string,
+  sourceId: string,
+): Promise<NamedRepository | undefined> {
+  return selectRepositories(queries)
+    .where("repositories.source_host", "=", instance)
+    .where("repositories.source_id", "=", sourceId)
+    .executeTakeFirst();
+}
+
 export async function ensureRepository(
   store: Store,
   owner: OwnerRow,
