@@ -1,5 +1,6 @@
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import { must } from "@openfaas-cloud/shared/must.ts";
 import { BranchName, type CommitSha } from "@openfaas-cloud/shared/names.ts";
 import { pino } from "pino";
 import { describe, expect, it } from "vitest";
@@ -10,6 +11,7 @@ import { temporaryFolder } from "../../test/support/temporary-folder.ts";
 import { Worker } from "../src/pipeline/worker.ts";
 import type { Run } from "../src/ports/queue/queue.ts";
 import { HostUnavailable } from "../src/ports/source-host/host-errors.ts";
+import type { NamedRepository } from "../src/ports/store/repositories.ts";
 import type { DeliveryAnswer } from "./support/delivery-client.ts";
 import { type DeliveryWorld, openDeliveryWorld } from "./support/delivery-world.ts";
 import { commitOf, MAIN, type PushFact, ScriptedHost } from "./support/scripted-host.ts";
@@ -18,6 +20,7 @@ const DAY_MS = 24 * 60 * 60 * 1000;
 const SILENT = () => {
   throw new HostUnavailable("GitHub is not answering: it says 503.", { status: 503 });
 };
+const NEVER = new AbortController().signal;
 const UNTIL_ABORTED = (_what: string, signal: AbortSignal) =>
   new Promise<never>((_, reject) => signal.addEventListener("abort", () => reject(signal.reason)));
 
@@ -115,11 +118,12 @@ describe("a delivered push", () => {
 
   it("is waited for where the host shows the branch as it was before", async () => {
     await using it = await openLinked();
-    const push = { ...it.host.push("1", commitOf(1)), before: commitOf(1), commit: commitOf(2) };
-    await it.send(it.host, push);
-    await eventually("the host is asked in vain", async () => (await it.rows()).at(-1)?.attempts === 1);
-    it.host.push("1", commitOf(2));
-    expect(await it.quiet()).toMatchObject({ state: "done", result: expect.stringContaining("run ") });
+    it.host.beforeAnswer = (what) => {
+      // The branch moves after the host looked at it.
+      if (what === "head") it.host.push("1", commitOf(2));
+    };
+    await it.send(it.host, { ...it.host.push("1", commitOf(1)), commit: commitOf(2) });
+    expect(await it.quiet()).toMatchObject({ state: "done", attempts: 2 });
     expect((await it.runs()).at(-1)).toMatchObject({ commit_sha: commitOf(2), person: "github.test:42" });
   });
 
@@ -440,6 +444,30 @@ describe("a delivery", () => {
     expect((await it.runs()).at(-1)).toMatchObject({ commit_sha: commitOf(3) });
   });
 
+  it("is not followed before one of its repository that waits for the host", async () => {
+    await using it = await openOne();
+    it.host.add("2", "shop");
+    let isFirst = true;
+    it.host.beforeAnswer = () => {
+      if (!isFirst) return;
+      isFirst = false;
+      throw new HostUnavailable("GitHub takes no more requests.", { status: 429, retryAfterMs: 60_000 });
+    };
+    await it.send(it.host, it.host.push("1", commitOf(1)), "waiting");
+    await eventually("it waits", async () => (await it.rows())[0]?.result !== null);
+    await it.send(it.host, it.host.push("1", commitOf(2)), "behind it");
+    await it.send(it.host, it.host.push("2", commitOf(3)), "of another");
+    await eventually(
+      "the other repository's is done",
+      async () => (await it.rows()).at(-1)?.state === "done",
+    );
+    expect((await it.rows()).map(({ attempts, state }) => [attempts, state])).toEqual([
+      [1, "stored"],
+      [0, "stored"],
+      [1, "done"],
+    ]);
+  });
+
   it("that was stored before a crash is worked off by the next inbox on the same file", async () => {
     await using dir = await temporaryFolder();
     const file = join(dir.path, "store.sqlite");
@@ -489,6 +517,46 @@ describe("a delivery", () => {
     await using it = await openDeliveryWorld({ hosts: [host], file });
     await eventually("the older is forgotten", async () => (await it.rows()).length === 1);
     expect(await it.rows()).toMatchObject([{ delivery_id: "old" }]);
+  });
+});
+
+describe("the head of a branch", () => {
+  const look = (it: Awaited<ReturnType<typeof openLinked>>, repository: NamedRepository) =>
+    it.deployHead(it.host, repository, { trigger: "reconcile", person: "github.test" }, NEVER);
+
+  it("is not replaced by an older one whose answer took longer", async () => {
+    await using it = await openLinked();
+    const repository = must(await it.find(it.host, "1"), "the linked repository");
+    const { promise: released, resolve: release } = Promise.withResolvers<void>();
+    let asked = 0;
+    it.host.beforeAnswer = () => (++asked === 1 ? released : undefined);
+    it.host.push("1", commitOf(2));
+    const slow = look(it, repository);
+    await eventually("the host is asked", () => asked === 1);
+    it.host.push("1", commitOf(3));
+    expect(await look(it, repository)).toMatchObject({ kind: "enqueued", run: { commit_sha: commitOf(3) } });
+    release();
+    expect(await slow).toMatchObject({ kind: "nothing-new", head: commitOf(3) });
+    expect((await it.runs()).map(({ commit_sha }) => commit_sha)).toEqual([1, 3].map(commitOf));
+  });
+
+  it("is deployed once by all who look at the same time", async () => {
+    await using it = await openLinked();
+    const repository = must(await it.find(it.host, "1"), "the linked repository");
+    it.host.push("1", commitOf(2));
+    await Promise.all(Array.from({ length: 8 }, () => look(it, repository)));
+    expect((await it.runs()).map(({ commit_sha }) => commit_sha)).toEqual([1, 2].map(commitOf));
+  });
+
+  it("is none where the repository has no branch yet", async () => {
+    await using it = await openOne();
+    it.repository.facts = { ...it.repository.facts, defaultBranch: undefined };
+    await it.send(it.host, { kind: "repositories", repositories: ["1"] });
+    expect(await it.quiet()).toMatchObject({
+      state: "done",
+      result: expect.stringContaining("no branch yet"),
+    });
+    expect(await it.runs()).toEqual([]);
   });
 });
 
@@ -600,8 +668,7 @@ describe(`G20: branches that are moved, moved back, deleted and made again (seed
       // Somebody else looks at the same time, as the loop does that finds lost deliveries.
       const repository = await it.find(host, id);
       const looks = { trigger: "reconcile", person: host.instance } as const;
-      if (repository && random.chance(0.3))
-        under.push(it.deployHead(host, repository, looks, new AbortController().signal));
+      if (repository && random.chance(0.3)) under.push(it.deployHead(host, repository, looks, NEVER));
       for (let now = random.between(0, 4); now > 0 && pending.length > 0; now--)
         under.push(...pending.splice(random.between(0, pending.length), 1).map((start) => start()));
       if (random.chance(0.3)) await sleep(random.between(0, 10));

@@ -3,6 +3,7 @@ import { Agent, createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { join } from "node:path";
 import { gzipSync } from "node:zlib";
+import { must } from "@openfaas-cloud/shared/must.ts";
 import { pino } from "pino";
 import { describe, expect, it } from "vitest";
 import { Random } from "../../edge/test/goals/support/random.ts";
@@ -436,7 +437,7 @@ describe("G16: of all that claims to be a delivery", () => {
         JSON.stringify({ ...PUSH, ref: `refs/heads/ümläut-${random.word(5)}`, number }),
       );
       const name = names[number % names.length] ?? "";
-      return { id: `case ${number}`, name, body, ...must(VARIANTS[name])(random, host, body) };
+      return { id: `case ${number}`, name, body, ...must(VARIANTS[name], name)(random, host, body) };
     });
     const wrong: string[] = [];
     const times: number[] = [];
@@ -487,7 +488,7 @@ async function commitTime({ store }: Receiver): Promise<number> {
 
 function percentile(values: readonly number[], percent: number): number {
   const sorted = values.toSorted((a, b) => a - b);
-  return must(sorted[Math.ceil((sorted.length * percent) / 100) - 1]);
+  return must(sorted[Math.ceil((sorted.length * percent) / 100) - 1], "one value at least");
 }
 
 async function inParallel<T>(items: readonly T[], lanes: number, work: (item: T) => Promise<void>) {
@@ -496,9 +497,4 @@ async function inParallel<T>(items: readonly T[], lanes: number, work: (item: T)
     for (let item = rest.pop(); item !== undefined; item = rest.pop()) await work(item);
   };
   await Promise.all(Array.from({ length: lanes }, lane));
-}
-
-function must<T>(value: T | undefined): T {
-  if (value === undefined) throw new Error("there is none");
-  return value;
 }
