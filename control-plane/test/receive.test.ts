@@ -1,8 +1,12 @@
+import { spawn } from "node:child_process";
 import { createHmac, randomUUID } from "node:crypto";
+import { once } from "node:events";
 import { Agent, createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { join } from "node:path";
-import { gzipSync } from "node:zlib";
+import { createInterface } from "node:readline";
+import { fileURLToPath } from "node:url";
+import { gunzipSync, gzipSync } from "node:zlib";
 import { must } from "@openfaas-cloud/shared/must.ts";
 import { pino } from "pino";
 import { describe, expect, it } from "vitest";
@@ -91,7 +95,7 @@ describe("a delivery", () => {
       state: "stored",
       attempts: 0,
     });
-    expect(Buffer.from(row?.body ?? [])).toEqual(host.deliver(PUSH, "one").body);
+    expect(gunzipSync(must(row?.body, "the body"))).toEqual(host.deliver(PUSH, "one").body);
     expect(it.stored).toHaveLength(1);
     expect(host.asked.parse).toBe(0);
   });
@@ -201,7 +205,8 @@ describe("a delivery", () => {
       expect([whole.status, chunked.status]).toEqual([status, status]);
       if (status === 413) expect(chunked.headers["connection"]).toBe("close");
     }
-    expect((await it.rows()).map(({ body }) => body?.length)).toEqual([25 * MIB, 25 * MIB]);
+    const lengths = (await it.rows()).map(({ body }) => gunzipSync(must(body, "the body")).length);
+    expect(lengths).toEqual([25 * MIB, 25 * MIB]);
   });
 
   it("that is too slow is answered 408, and the connection closed", async () => {
@@ -228,18 +233,20 @@ describe("a delivery", () => {
 
   it("that is large is told to come back while large ones are held that make up the limit", async () => {
     const host = new ScriptedHost();
-    await using it = await openReceiver([host], { maxBytes: 100_000, largeBytes: 1_000, maxLargeBodies: 2 });
+    const limits = { maxBytes: 100_000, largeBytes: 1_000, maxLargeBodies: 3, maxLargeInMemory: 2 };
+    await using it = await openReceiver([host], limits);
     const { sending, release } = heldBack(host, 99_000);
-    const held = [1, 2].map(() => it.send("/github-event", sending));
+    const held = [1, 2, 3].map(() => it.send("/github-event", sending));
     const large = { headers: sending.headers, pieces: [Buffer.alloc(99_000, "x")] };
-    const busy = await eventually("the two are held", async () => {
+    // One more than may be in memory is taken in, and waits.
+    const busy = await eventually("three are taken in", async () => {
       const answer = await it.send("/github-event", large);
       return answer.status === 503 ? answer : undefined;
     });
     expect(busy).toMatchObject({ headers: { "retry-after": "5" }, body: expect.stringContaining("at once") });
     expect(await deliver(it, host, "a small one")).toMatchObject({ status: 202 });
     release();
-    expect((await Promise.all(held)).map(({ status }) => status)).toEqual([202, 202]);
+    expect((await Promise.all(held)).map(({ status }) => status)).toEqual([202, 202, 202]);
     expect(await it.send("/github-event", large)).toMatchObject({ status: 202 });
   });
 
@@ -479,6 +486,60 @@ describe("G16: of all that claims to be a delivery", () => {
     expect(await it.rows()).toHaveLength(2);
   });
 });
+
+describe("G16: eight deliveries of 25 MiB at once", () => {
+  it("are held in the memory that they take, and 32 MiB at most beside", async () => {
+    await using receiver = await openReceiverProcess();
+    const host = new ScriptedHost();
+    const agent = new Agent({ keepAlive: true });
+    const url = `http://127.0.0.1:${receiver.port}/github-event`;
+    const block = Buffer.alloc(MIB, "x");
+    const signature = createHmac("sha256", host.secret);
+    for (let blocks = 0; blocks < 25; blocks++) signature.update(block);
+    const authentic = `sha256=${signature.digest("hex")}`;
+    const small = host.deliver(PUSH, undefined);
+    for (let warm = 0; warm < 50; warm++)
+      await sendDelivery(url, { headers: small.headers, pieces: [small.body] }, agent);
+    const before = await receiver.memory();
+
+    const send = (headers: Record<string, string>) => {
+      const pieces = Array.from({ length: 25 }, () => block);
+      return sendDelivery(url, { headers: { ...headers, "x-event": "push" }, pieces }, agent);
+    };
+    const answers = Array.from({ length: 8 }, (_, n) => {
+      const length: Record<string, string> = n < 4 ? { "content-length": String(25 * MIB) } : {};
+      return send({ ...length, [SIGNATURE]: n % 2 === 0 ? authentic : authentic.replace(/.$/, "z") });
+    });
+    const statuses = (await Promise.all(answers)).map(({ status }) => status);
+    expect(statuses).toEqual([202, 401, 202, 401, 202, 401, 202, 401]);
+    const after = await receiver.memory();
+    agent.destroy();
+    expect((after.most - before.now) / 1024).toBeLessThan(8 * 25 + 32);
+  });
+});
+
+async function openReceiverProcess() {
+  const stack = new AsyncDisposableStack();
+  const dir = stack.use(await temporaryFolder());
+  const program = fileURLToPath(new URL("support/receiver-process.ts", import.meta.url));
+  const child = spawn(process.execPath, [program, join(dir.path, "store.sqlite")], {
+    stdio: ["pipe", "pipe", "inherit"],
+  });
+  stack.defer(async () => {
+    child.stdin.end();
+    if (child.exitCode === null) await once(child, "exit");
+  });
+  const lines = createInterface(child.stdout)[Symbol.asyncIterator]();
+  const next = async () => must((await lines.next()).value, "a line of the receiver's process");
+  return {
+    port: Number(await next()),
+    async memory(): Promise<{ readonly now: number; readonly most: number }> {
+      child.stdin.write("\n");
+      return JSON.parse(await next()) as { now: number; most: number };
+    },
+    [Symbol.asyncDispose]: () => stack.disposeAsync(),
+  };
+}
 
 async function commitTime({ store }: Receiver): Promise<number> {
   const since = performance.now();

@@ -4,11 +4,13 @@ export interface BodyLimits {
   readonly maxBytes: number;
   /** From the request's head to its last byte. */
   readonly readMs: number;
-  /** Bodies being received at once, of any size. */
+  /** Taken in at once, of any size. */
   readonly maxBodies: number;
-  /** Of this size at least: what all of them hold together beyond it is limited to `maxLargeBodies` of the largest. */
+  /** What has more than this is large. */
   readonly largeBytes: number;
+  /** Large ones taken in at once; those that are not in memory yet wait for their turn. */
   readonly maxLargeBodies: number;
+  readonly maxLargeInMemory: number;
 }
 
 export type BodyRefusal = "too-large" | "too-slow" | "busy" | "broken-off";
@@ -16,32 +18,41 @@ export type BodyRefusal = "too-large" | "too-slow" | "busy" | "broken-off";
 /** Takes in bodies of strangers whole, within limits on each and on all of them together. */
 export class DeliveryBodies {
   readonly #limits: BodyLimits;
+  readonly #buffers: LargeBuffers;
   #bodies = 0;
-  /** Bytes of large bodies, without the first `largeBytes` of each. */
-  #largeHeld = 0;
+  #large = 0;
 
   constructor(limits: BodyLimits) {
     this.#limits = limits;
+    this.#buffers = new LargeBuffers(limits.maxLargeInMemory, limits.maxBytes);
   }
 
-  /** Gives `use` the body, which counts as held until that is done. */
+  /** Gives `use` the body, whose memory is given to another one when that is done. */
   async take<T>(request: IncomingMessage, use: (body: Buffer) => Promise<T>): Promise<T | BodyRefusal> {
-    if (this.#bodies >= this.#limits.maxBodies) return "busy";
-    const declared = declaredLength(request);
-    if (declared !== undefined && declared > this.#limits.maxBytes) return "too-large";
+    const { maxBodies, maxBytes, largeBytes } = this.#limits;
+    if (this.#bodies >= maxBodies) return "busy";
+    const declared = declaredLength(request) ?? largeBytes;
+    if (declared > maxBytes) return "too-large";
     this.#bodies++;
-    const body = new GrowingBody(declared, this.#limits);
+    const body: Body = {
+      bytes: Buffer.allocUnsafeSlow(Math.min(declared, largeBytes)),
+      length: 0,
+      large: undefined,
+    };
     try {
       const refusal = await this.#receive(request, body);
-      return refusal ?? (await use(body.bytes));
+      return refusal ?? (await use(body.bytes.subarray(0, body.length)));
     } finally {
       this.#bodies--;
-      this.#largeHeld -= body.largeBytes;
+      if (body.large) {
+        this.#large--;
+        this.#buffers.giveBack(body.large);
+      }
     }
   }
 
-  #receive(request: IncomingMessage, body: GrowingBody): Promise<BodyRefusal | undefined> {
-    const { maxBytes, readMs, maxLargeBodies } = this.#limits;
+  #receive(request: IncomingMessage, body: Body): Promise<BodyRefusal | undefined> {
+    const { maxBytes, maxLargeBodies, largeBytes, readMs } = this.#limits;
     return new Promise((resolve) => {
       const settle = (refusal: BodyRefusal | undefined) => {
         clearTimeout(timer);
@@ -51,11 +62,18 @@ export class DeliveryBodies {
         resolve(refusal);
       };
       const onData = (chunk: Buffer) => {
-        if (body.length + chunk.length > maxBytes) return settle("too-large");
-        const before = body.largeBytes;
-        body.append(chunk);
-        this.#largeHeld += body.largeBytes - before;
-        if (body.largeBytes > before && this.#largeHeld > maxLargeBodies * maxBytes) settle("busy");
+        const length = body.length + chunk.length;
+        if (length > maxBytes) return settle("too-large");
+        if (length <= largeBytes || body.large !== undefined) return append(body, chunk);
+        if (this.#large >= maxLargeBodies) return settle("busy");
+        this.#large++;
+        request.pause();
+        body.large = this.#buffers.ask((buffer) => {
+          body.bytes.copy(buffer, 0, 0, body.length);
+          body.bytes = buffer;
+          append(body, chunk);
+          request.resume();
+        });
       };
       const onEnd = () => settle(undefined);
       const onClose = () => settle("broken-off");
@@ -65,33 +83,63 @@ export class DeliveryBodies {
   }
 }
 
-/** Grows without being copied more than once: pages that nothing was written to take no memory. */
-class GrowingBody {
-  readonly #limits: BodyLimits;
-  #buffer: Buffer;
-  length = 0;
+interface Body {
+  bytes: Buffer;
+  length: number;
+  large: Turn | undefined;
+}
 
-  constructor(declared: number | undefined, limits: BodyLimits) {
-    this.#limits = limits;
-    this.#buffer = Buffer.allocUnsafeSlow(declared ?? limits.largeBytes);
+function append(body: Body, chunk: Buffer): void {
+  // A length that was declared and is exceeded has been refused by node.
+  chunk.copy(body.bytes, body.length);
+  body.length += chunk.length;
+}
+
+interface Turn {
+  readonly onBuffer: (buffer: Buffer) => void;
+  buffer: Buffer | undefined;
+}
+
+/** Used again for the next, since what is left to be collected still takes memory. */
+class LargeBuffers {
+  readonly #most: number;
+  readonly #bytes: number;
+  readonly #free: Buffer[] = [];
+  readonly #waiting: Turn[] = [];
+  #given = 0;
+
+  constructor(most: number, bytes: number) {
+    this.#most = most;
+    this.#bytes = bytes;
   }
 
-  get bytes(): Buffer {
-    return this.#buffer.subarray(0, this.length);
+  /** In the order they came. `onBuffer` is not called before this returns. */
+  ask(onBuffer: (buffer: Buffer) => void): Turn {
+    const turn: Turn = { onBuffer, buffer: undefined };
+    this.#waiting.push(turn);
+    queueMicrotask(() => this.#serve());
+    return turn;
   }
 
-  get largeBytes(): number {
-    return Math.max(0, this.length - this.#limits.largeBytes);
+  /** Also where it had none yet, and does not want one any more. */
+  giveBack(turn: Turn): void {
+    const at = this.#waiting.indexOf(turn);
+    if (at !== -1) this.#waiting.splice(at, 1);
+    if (turn.buffer === undefined) return;
+    this.#given--;
+    this.#free.push(turn.buffer);
+    this.#serve();
+    if (this.#given === 0) this.#free.length = 0;
   }
 
-  append(chunk: Buffer): void {
-    if (this.length + chunk.length > this.#buffer.length) {
-      const whole = Buffer.allocUnsafeSlow(this.#limits.maxBytes);
-      this.#buffer.copy(whole, 0, 0, this.length);
-      this.#buffer = whole;
+  #serve(): void {
+    while (this.#given < this.#most) {
+      const turn = this.#waiting.shift();
+      if (!turn) return;
+      this.#given++;
+      turn.buffer = this.#free.pop() ?? Buffer.allocUnsafeSlow(this.#bytes);
+      turn.onBuffer(turn.buffer);
     }
-    chunk.copy(this.#buffer, this.length);
-    this.length += chunk.length;
   }
 }
 

@@ -167,7 +167,7 @@ export interface DeliveryRow {
   /** The host's own id of the delivery, or one that follows from ours where it gives none. Unique within the instance. */
   delivery_id: string;
   event: string;
-  /** As it came; `null` once it was worked off. */
+  /** As it came, gzipped; `null` once it was worked off. */
   body: Uint8Array | null;
   /** Deliveries of one lane are worked off in the order they came; `null` until the body was read for it. */
   lane: string | null;
