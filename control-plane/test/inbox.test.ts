@@ -237,6 +237,19 @@ describe("a delivered push whose host does not answer", () => {
     expect((await it.runs()).map(({ commit_sha }) => commit_sha)).toEqual([1, 3].map(commitOf));
   });
 
+  it("to another branch is ignored, and holds up none to the deploy branch", async () => {
+    await using it = await openLinked();
+    it.host.beforeAnswer = SILENT;
+    await it.send(it.host, { kind: "repositories", repositories: ["1"] }, "a look");
+    await it.send(it.host, it.host.push("1", commitOf(2), BranchName.parse("feature")), "feature");
+    await it.send(it.host, it.host.push("1", commitOf(3)), "main");
+    const stateOf = async (id: string) =>
+      (await it.rows()).find(({ delivery_id }) => delivery_id === id)?.state;
+    await eventually("the push is a run", async () => (await stateOf("main")) === "done");
+    expect([await stateOf("feature"), await stateOf("a look")]).toEqual(["ignored", "stored"]);
+    expect((await it.runs()).at(-1)).toMatchObject({ commit_sha: commitOf(3), unconfirmed: 1 });
+  });
+
   it("waits for the host where the repository is not known, and is worked off when it answers", async () => {
     await using it = await openOne();
     it.host.beforeAnswer = SILENT;
@@ -445,22 +458,21 @@ describe("a delivery", () => {
   });
 
   it("is not followed before one of its repository that waits for the host", async () => {
-    await using it = await openOne();
+    // What fails waits for a minute at least; the host itself is left alone for half a minute.
+    await using it = await openOne({ limits: { firstPauseMs: 100_000, longestPauseMs: 100_000 } });
     it.host.add("2", "shop");
     let isFirst = true;
     it.host.beforeAnswer = () => {
       if (!isFirst) return;
       isFirst = false;
-      throw new HostUnavailable("GitHub takes no more requests.", { status: 429, retryAfterMs: 60_000 });
+      SILENT();
     };
     await it.send(it.host, it.host.push("1", commitOf(1)), "waiting");
     await eventually("it waits", async () => (await it.rows())[0]?.result !== null);
+    it.advance(31_000);
     await it.send(it.host, it.host.push("1", commitOf(2)), "behind it");
     await it.send(it.host, it.host.push("2", commitOf(3)), "of another");
-    await eventually(
-      "the other repository's is done",
-      async () => (await it.rows()).at(-1)?.state === "done",
-    );
+    await eventually("the other's is done", async () => (await it.rows()).at(-1)?.state === "done");
     expect((await it.rows()).map(({ attempts, state }) => [attempts, state])).toEqual([
       [1, "stored"],
       [0, "stored"],

@@ -487,6 +487,24 @@ describe("G16: of all that claims to be a delivery", () => {
   });
 });
 
+describe("G16: slow ones", () => {
+  it("are ended in time, forged or not, and hold nobody up", async () => {
+    const host = new ScriptedHost();
+    await using it = await openReceiver([host], { readMs: 500 });
+    const { body, headers } = host.deliver(PUSH, "one");
+    const forged = { ...headers, [SIGNATURE]: `sha256=${"0".repeat(64)}` };
+    const drip = { pieces: Array.from(body, (byte) => Buffer.from([byte])), pauseMs: 20 };
+    const since = performance.now();
+    const slow = Array.from({ length: 40 }, (_, n) =>
+      it.send("/github-event", { ...drip, headers: n % 2 === 0 ? headers : forged }),
+    );
+    expect(await deliver(it, host, "honest")).toMatchObject({ status: 202 });
+    expect(new Set((await Promise.all(slow)).map(({ status }) => status))).toEqual(new Set([408]));
+    expect(performance.now() - since).toBeLessThan(5_000);
+    expect(await it.rows()).toHaveLength(1);
+  });
+});
+
 describe("G16: eight deliveries of 25 MiB at once", () => {
   it("are held in the memory that they take, and 32 MiB at most beside", async () => {
     await using receiver = await openReceiverProcess();

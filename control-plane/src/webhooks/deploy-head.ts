@@ -1,4 +1,4 @@
-import { BranchName, type CommitSha, shortCommit } from "@openfaas-cloud/shared/names.ts";
+import { BranchName, CommitSha, shortCommit } from "@openfaas-cloud/shared/names.ts";
 import { sanitiseLogText } from "../ports/log-store/sanitise.ts";
 import type { NewTrigger, Queue, Run } from "../ports/queue/queue.ts";
 import { HostUnavailable } from "../ports/source-host/host-errors.ts";
@@ -23,7 +23,7 @@ export type HeadDeployed =
   | { readonly kind: "enqueued"; readonly run: Run }
   /** That run has the head, or has what a person chose to deploy since. */
   | { readonly kind: "nothing-new"; readonly head: CommitSha; readonly run: Run }
-  | { readonly kind: "no-branch"; readonly reason: string };
+  | { readonly kind: "nothing-there"; readonly reason: string };
 
 /**
  * Makes the newest commit of the repository's default branch live, whatever made somebody look: late, repeated, reordered and
@@ -40,14 +40,15 @@ export type DeployHead = (
 export function openDeployHead(queue: Queue): DeployHead {
   return async (host, repository, cause, signal) => {
     const { source } = refOf(repository);
-    if (repository.default_branch === null || source === undefined)
-      return { kind: "no-branch", reason: "it has no branch yet" };
+    if (repository.unlinked_at !== null || source === undefined)
+      return { kind: "nothing-there", reason: "it is not linked" };
+    if (repository.default_branch === null) return { kind: "nothing-there", reason: "it has no branch yet" };
     const branch = BranchName.parse(repository.default_branch);
     for (let looks = 0; looks < MOST_LOOKS; looks++) {
       // Read before the host is asked: where it rose meanwhile, somebody else may know a newer head than we do.
       const after = await queue.generation(repository.id, branch);
       const head = await host.fetchHead(source, branch, signal);
-      if (head === undefined) return { kind: "no-branch", reason: `its branch ${branch} does not exist` };
+      if (head === undefined) return { kind: "nothing-there", reason: `its branch ${branch} does not exist` };
       const needless = cause.anew ? "under-way" : "head";
       const outcome = await queue.enqueueUnless(needless, triggerOf(repository, branch, head, cause, host), {
         after,
@@ -74,7 +75,7 @@ function triggerOf(
     owner_id: repository.owner_id,
     repository_id: repository.id,
     branch,
-    before_sha: (isPushed && push?.before) || null,
+    before_sha: (isPushed ? push?.before : undefined) ?? null,
     commit_sha: head.commit,
     message: oneLine(head.message),
     author: oneLine(head.author),
@@ -88,14 +89,14 @@ export function oneLine(text: string): string {
   return sanitiseLogText(text.slice(0, 10 * MAX_TEXT).split(/[\r\n]/, 1)[0] ?? "").slice(0, MAX_TEXT);
 }
 
-/** `4f2c9aa, which run 01h… has` in results, which people read. */
+/** For people. */
 export function describeHead(deployed: HeadDeployed): string {
   switch (deployed.kind) {
     case "enqueued":
-      return `run ${deployed.run.id} of ${shortCommit(deployed.run.commit_sha as CommitSha)}`;
+      return `run ${deployed.run.id} of ${shortCommit(CommitSha.parse(deployed.run.commit_sha))}`;
     case "nothing-new":
       return `nothing new: run ${deployed.run.id} has ${shortCommit(deployed.head)}`;
-    case "no-branch":
+    case "nothing-there":
       return `nothing to deploy: ${deployed.reason}`;
   }
 }

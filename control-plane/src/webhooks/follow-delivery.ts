@@ -12,6 +12,7 @@ import type { Links, Looked, Memberships } from "./links.ts";
 const ASK_MS = 5_000;
 /** Times that a host which still shows the branch as it was before the push is asked again. */
 const MOST_LOOKS_FOR_PUSH = 3;
+const MAX_LANE = 200;
 
 /** What came of a delivery. Each is one audit event too. */
 export interface Followed {
@@ -24,6 +25,8 @@ export interface Followed {
   /** What it was about, by names that people know. */
   readonly object: string;
   readonly ownerId: string | undefined;
+  /** What the host did not answer, where it came to an end without that. */
+  readonly unanswered?: HostUnavailable;
 }
 
 /**
@@ -69,17 +72,17 @@ export function openFollowDelivery(ports: FollowPorts): FollowDelivery {
   };
 }
 
-/** Deliveries with the same one are worked off in the order they came. */
+/**
+ * Deliveries with the same one are worked off in the order they came. Pushes do not wait for looks, which may take as long as
+ * the host is silent: both go by what is so when the host answers.
+ */
 export function laneOf(delivery: Exclude<Delivery, { readonly kind: "ignored" }>): string {
   switch (delivery.kind) {
     case "push":
     case "rerun":
-      return `repository ${delivery.repository.id}`;
-    case "repositories": {
-      const [first, ...others] = delivery.repositories;
-      if (first && others.length === 0) return `repository ${first.id}`;
-      return `installation ${first?.installation ?? ""}`;
-    }
+      return `push ${delivery.repository.id}`;
+    case "repositories":
+      return `look ${delivery.repositories.map(({ id }) => id).join(" ")}`.slice(0, MAX_LANE);
     case "installation":
       return `installation ${delivery.installation}`;
     case "memberships":
@@ -113,9 +116,12 @@ async function followPush(
     if (error instanceof NotShownYet) throw error;
     const unanswered = impatient.aborted ? silent(host, error) : error;
     if (!(unanswered instanceof HostUnavailable)) throw error;
-    const isToDeploy = known?.unlinked_at === null && known.default_branch === push.branch;
-    if (!isToDeploy) throw unanswered;
-    return deployUnconfirmed(host, { ...push, commit }, known, ports.queue);
+    if (known?.unlinked_at !== null) throw unanswered;
+    const followed =
+      known.default_branch === push.branch
+        ? await deployUnconfirmed(host, { ...push, commit }, known, ports.queue)
+        : ignored(aboutPush(host, push, known), `${notDeployed(push, known)}, as far as is known`);
+    return { ...followed, unanswered };
   }
 }
 
@@ -132,18 +138,22 @@ async function deployPush(
   const about = aboutPush(host, push, repository);
   if (repository.default_branch !== push.branch) {
     const first = await deployFirst(host, looked, about.actor, ports, signal);
-    const reason = `${push.branch} is not the deploy branch (${repository.default_branch ?? "there is none yet"})`;
+    const reason = notDeployed(push, repository);
     return first
       ? done(about, `${reason}; ${describeHead(first)}`)
       : ignored(about, `${reason}, so nothing is deployed`);
   }
   const cause = { trigger: "push", person: about.actor, push, anew: looked.isNew } as const;
   const deployed = await ports.deployHead(host, repository, cause, signal);
-  if (deployed.kind === "no-branch") return ignored(about, deployed.reason);
+  if (deployed.kind === "nothing-there") return ignored(about, deployed.reason);
   if (mayBeLate(deployed, push) && tries < MOST_LOOKS_FOR_PUSH) {
     throw new NotShownYet(`${host.title} does not show ${shortCommit(push.commit)} yet.`);
   }
   return done(about, describePush(deployed, push.commit));
+}
+
+function notDeployed({ branch }: PushDelivery, { default_branch: deployed }: NamedRepository): string {
+  return `${branch} is not the deploy branch (${deployed ?? "there is none yet"})`;
 }
 
 /** A branch that stands where the push found it: either it was moved back since, or the host's answer is an old one. */
@@ -151,7 +161,7 @@ function mayBeLate(deployed: HeadDeployed, push: PushDelivery): boolean {
   return deployed.kind === "nothing-new" && deployed.head === push.before;
 }
 
-function describePush(deployed: Exclude<HeadDeployed, { kind: "no-branch" }>, pushed: CommitSha): string {
+function describePush(deployed: Exclude<HeadDeployed, { kind: "nothing-there" }>, pushed: CommitSha): string {
   const head = deployed.kind === "enqueued" ? deployed.run.commit_sha : deployed.head;
   const text = describeHead(deployed);
   return head === pushed ? text : `superseded, the branch is elsewhere by now: ${text}`;

@@ -51,6 +51,7 @@ const LIMITS: InboxLimits = {
   pollMs: 1_000,
   keepMs: 8 * DAY_MS,
 };
+const LONGEST_HOST_PAUSE_MS = 30_000;
 const FEWEST_TRIES = 3;
 const MOST_TRIES = 30;
 /** Of a delivery that the platform itself fails at. */
@@ -197,8 +198,9 @@ export class Inbox implements AsyncDisposable {
       const reason = deadline.aborted ? new HostUnavailable(`${host.title} is not answering.`) : error;
       return this.#failed(row, tries, reason);
     }
-    this.#pauses.delete(row.instance);
-    const { state, result, ...about } = followed;
+    const { state, result, unanswered, ...about } = followed;
+    if (unanswered) this.#pause(row.instance, unanswered);
+    else this.#pauses.delete(row.instance);
     await this.#finish(row, followed, {
       ...about,
       result: state === "done" ? result : `${state}: ${result}`,
@@ -212,9 +214,9 @@ export class Inbox implements AsyncDisposable {
     const { giveUpMs } = this.#limits;
     const isLate = tries >= FEWEST_TRIES && this.#now() - row.received_at >= giveUpMs;
     if (isLate || tries >= (isHosts ? MOST_TRIES : MOST_CRASHES)) return this.#fail(row, words);
-    const asked = isHosts ? (error.retryAfterMs ?? 0) : 0;
-    if (isHosts && !(error instanceof NotShownYet)) this.#pause(row.instance, asked);
-    const pauseMs = Math.max(this.#pauseAfter(tries), Math.min(asked, giveUpMs));
+    if (isHosts && !(error instanceof NotShownYet)) this.#pause(row.instance, error);
+    const askedMs = isHosts ? (error.retryAfterMs ?? 0) : 0;
+    const pauseMs = Math.max(this.#pauseAfter(tries), Math.min(askedMs, giveUpMs));
     await postpone(this.#store, row.id, this.#now() + pauseMs, words);
   }
 
@@ -241,11 +243,13 @@ export class Inbox implements AsyncDisposable {
     deliveriesWorkedOff.inc({ state });
   }
 
-  #pause(instance: string, askedMs: number): void {
+  /** As long as the host asks, otherwise longer each time, but never so long that a push is not heard of for minutes. */
+  #pause(instance: string, { retryAfterMs }: HostUnavailable): void {
     // What was under way together fails together, and is one failure.
     if ((this.#pauses.get(instance)?.until ?? 0) > this.#now()) return;
     const failures = (this.#pauses.get(instance)?.failures ?? 0) + 1;
-    const pauseMs = Math.max(this.#pauseAfter(failures), Math.min(askedMs, this.#limits.longestPauseMs));
+    const ownMs = Math.min(this.#pauseAfter(failures), LONGEST_HOST_PAUSE_MS);
+    const pauseMs = Math.max(ownMs, Math.min(retryAfterMs ?? 0, this.#limits.giveUpMs));
     this.#pauses.set(instance, { until: this.#now() + pauseMs, failures });
   }
 

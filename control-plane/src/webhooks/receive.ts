@@ -119,6 +119,7 @@ export function openDeliveryReceiver(options: {
           : WRONG_METHOD;
       count(endpoint, answer?.label ?? "broken-off");
       if (answer) await send(request, response, answer);
+      else response.destroy();
     },
   };
 }
