@@ -127,6 +127,29 @@ describe("a delivered push", () => {
     expect((await it.runs()).at(-1)).toMatchObject({ commit_sha: commitOf(2), person: "github.test:42" });
   });
 
+  it("is waited for where the host does not show the branch at all", async () => {
+    await using it = await openOne();
+    const { facts } = it.repository;
+    it.repository.facts = { ...facts, defaultBranch: undefined };
+    let answers = 0;
+    it.host.beforeAnswer = () => {
+      answers++;
+      // First there is no branch at all, then there is a name for it, and then the branch.
+      if (answers === 2) it.repository.facts = facts;
+      if (answers === 3) it.host.push("1", commitOf(1));
+    };
+    const push = {
+      kind: "push",
+      repository: "1",
+      branch: "main",
+      before: undefined,
+      commit: commitOf(1),
+    } as const;
+    await it.send(it.host, push);
+    expect(await it.quiet()).toMatchObject({ state: "done", attempts: 3 });
+    expect(await it.runs()).toMatchObject([{ commit_sha: commitOf(1), person: "github.test:42" }]);
+  });
+
   it("that was taken back by a force-push is not waited for for ever", async () => {
     await using it = await openLinked();
     const push = it.host.push("1", commitOf(2));
@@ -234,6 +257,23 @@ describe("a delivered push whose host does not answer", () => {
     it.host.beforeAnswer = SILENT;
     for (const push of [third, second, third]) await it.send(it.host, push);
     await it.quiet();
+    expect((await it.runs()).map(({ commit_sha }) => commit_sha)).toEqual([1, 3].map(commitOf));
+  });
+
+  it("is none yet where somebody else was answered meanwhile", async () => {
+    await using it = await openLinked();
+    const repository = must(await it.find(it.host, "1"), "the linked repository");
+    const late = it.host.push("1", commitOf(2));
+    it.host.push("1", commitOf(3));
+    let asked = 0;
+    it.host.beforeAnswer = async () => {
+      if (++asked !== 1) return;
+      const looks = { trigger: "reconcile", person: "github.test" } as const;
+      await it.deployHead(it.host, repository, looks, NEVER);
+      SILENT();
+    };
+    await it.send(it.host, late);
+    expect(await it.quiet()).toMatchObject({ state: "done", result: expect.stringContaining("nothing new") });
     expect((await it.runs()).map(({ commit_sha }) => commit_sha)).toEqual([1, 3].map(commitOf));
   });
 

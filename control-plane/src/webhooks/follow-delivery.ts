@@ -1,5 +1,5 @@
 import { type CommitSha, shortCommit } from "@openfaas-cloud/shared/names.ts";
-import type { Queue, Run } from "../ports/queue/queue.ts";
+import type { NewTrigger, Queue, Run } from "../ports/queue/queue.ts";
 import { HostUnavailable } from "../ports/source-host/host-errors.ts";
 import type { Delivery, RemoteHost } from "../ports/source-host/remote-host.ts";
 import type { SourceKey } from "../ports/source-host/source-host.ts";
@@ -108,6 +108,7 @@ async function followPush(
       `the branch ${push.branch} was deleted; what is live stays live`,
     );
   }
+  const after = known ? await ports.queue.generation(known.id, push.branch) : 0;
   const impatient = AbortSignal.any([signal, AbortSignal.timeout(ports.askMs ?? ASK_MS)]);
   try {
     return await deployPush(host, { ...push, commit }, tries, ports, impatient);
@@ -119,8 +120,10 @@ async function followPush(
     if (known?.unlinked_at !== null) throw unanswered;
     const followed =
       known.default_branch === push.branch
-        ? await deployUnconfirmed(host, { ...push, commit }, known, ports.queue)
+        ? await deployUnconfirmed(host, { ...push, commit }, known, after, ports.queue)
         : ignored(aboutPush(host, push, known), `${notDeployed(push, known)}, as far as is known`);
+    // Somebody else was answered meanwhile.
+    if (followed === "overtaken") throw unanswered;
     return { ...followed, unanswered };
   }
 }
@@ -136,6 +139,8 @@ async function deployPush(
   if (looked.kind === "not-linked") return ignored(aboutPush(host, push, undefined), looked.reason);
   const { repository } = looked;
   const about = aboutPush(host, push, repository);
+  const mayWait = tries < MOST_LOOKS_FOR_PUSH;
+  if (repository.default_branch === null && mayWait) throw notShownYet(host, push.commit);
   if (repository.default_branch !== push.branch) {
     const first = await deployFirst(host, looked, about.actor, ports, signal);
     const reason = notDeployed(push, repository);
@@ -145,10 +150,8 @@ async function deployPush(
   }
   const cause = { trigger: "push", person: about.actor, push, anew: looked.isNew } as const;
   const deployed = await ports.deployHead(host, repository, cause, signal);
+  if (mayBeLate(deployed, push) && mayWait) throw notShownYet(host, push.commit);
   if (deployed.kind === "nothing-there") return ignored(about, deployed.reason);
-  if (mayBeLate(deployed, push) && tries < MOST_LOOKS_FOR_PUSH) {
-    throw new NotShownYet(`${host.title} does not show ${shortCommit(push.commit)} yet.`);
-  }
   return done(about, describePush(deployed, push.commit));
 }
 
@@ -156,9 +159,17 @@ function notDeployed({ branch }: PushDelivery, { default_branch: deployed }: Nam
   return `${branch} is not the deploy branch (${deployed ?? "there is none yet"})`;
 }
 
-/** A branch that stands where the push found it: either it was moved back since, or the host's answer is an old one. */
+/**
+ * A branch that stands where the push found it, or is not there: either it was moved back since, or the host's answer is an
+ * old one.
+ */
 function mayBeLate(deployed: HeadDeployed, push: PushDelivery): boolean {
+  if (deployed.kind === "nothing-there") return true;
   return deployed.kind === "nothing-new" && deployed.head === push.before;
+}
+
+function notShownYet({ title }: RemoteHost, commit: CommitSha): NotShownYet {
+  return new NotShownYet(`${title} does not show ${shortCommit(commit)} yet.`);
 }
 
 function describePush(deployed: Exclude<HeadDeployed, { kind: "nothing-there" }>, pushed: CommitSha): string {
@@ -175,10 +186,11 @@ async function deployUnconfirmed(
   host: RemoteHost,
   push: PushDelivery & { readonly commit: CommitSha },
   repository: NamedRepository,
+  after: number,
   queue: Queue,
-): Promise<Followed> {
+): Promise<Followed | "overtaken"> {
   const about = aboutPush(host, push, repository);
-  const outcome = await queue.enqueueUnless("ever", {
+  const trigger: NewTrigger = {
     trigger: "push",
     owner_id: repository.owner_id,
     repository_id: repository.id,
@@ -189,8 +201,9 @@ async function deployUnconfirmed(
     author: oneLine(push.author),
     person: about.actor,
     unconfirmed: 1,
-  });
-  if (outcome.kind === "overtaken") throw new Error("unreachable: nothing was looked at before");
+  };
+  const outcome = await queue.enqueueUnless("ever", trigger, { after });
+  if (outcome.kind === "overtaken") return outcome.kind;
   const what =
     outcome.kind === "enqueued"
       ? `run ${outcome.run.id} of what was delivered`
