@@ -66,3 +66,23 @@ export const edgeRouteVersion = new Gauge({
   help: "Lowest version of the route table that a connected edge has confirmed.",
   registers: [registry],
 });
+
+export const removalsHeld = new Gauge({
+  name: "ofc_removals_held",
+  help: "Repositories that a source host says are gone and that stay, since they are too many at once, until an operator confirms.",
+  registers: [registry],
+});
+
+export const sourceHostUp = new Gauge({
+  name: "ofc_source_host_up",
+  help: "1 where the last reading of the source host was complete, else 0.",
+  labelNames: ["host"],
+  registers: [registry],
+});
+
+export const sourceHostRead = new Gauge({
+  name: "ofc_source_host_last_reading_timestamp_seconds",
+  help: "When the source host was last read completely.",
+  labelNames: ["host"],
+  registers: [registry],
+});

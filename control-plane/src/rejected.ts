@@ -12,6 +12,7 @@ export type RejectedKind =
   | "secret-missing"
   | "name-taken"
   | "superseded"
+  | "unlinked"
   | "build-failed"
   | "build-timeout"
   | "function-unhealthy";

@@ -193,6 +193,7 @@ async function detail(run: NamedRun, ports: ApiPorts): Promise<RunDetail> {
     .selectFrom("functions")
     .select("name")
     .where("run_id", "=", run.id)
+    .where("unrouted_at", "is", null)
     .orderBy("name")
     .execute();
   return {

@@ -17,7 +17,7 @@ import { type DeployedFunction, deploy } from "./deploy.ts";
 import type { IgnoredKey } from "./ignored-keys.ts";
 import { makePlan, type PlannedFunction } from "./plan.ts";
 import { prune } from "./prune.ts";
-import { publish } from "./publish.ts";
+import { publish, requireLinked } from "./publish.ts";
 import type { Retirement } from "./retirement.ts";
 import type { StackFileLimits } from "./stack-file.ts";
 import type { StageFrame } from "./stage.ts";
@@ -55,6 +55,7 @@ export async function runPipeline(
 ): Promise<void> {
   const { run, signal, log } = frame;
   const commit = CommitSha.parse(run.commit_sha);
+  await requireLinked(ports.store, run);
   await using workspace = await openWorkspace(ports.workDir, run.id);
   await using unpublished = new AsyncDisposableStack();
 

@@ -98,6 +98,11 @@ export interface RepositoryFacts {
   readonly defaultBranch: BranchName | undefined;
   readonly isPrivate: boolean;
   readonly webUrl: string;
+  /**
+   * When something was last pushed to it, milliseconds since the epoch, where the host says so without being asked once more.
+   * Only ever compared with what it said before.
+   */
+  readonly pushedAt?: number | undefined;
 }
 
 export type RepositoryState =

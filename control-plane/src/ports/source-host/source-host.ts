@@ -103,4 +103,6 @@ export interface SourceHost extends AsyncDisposable {
     findKept: () => Promise<ReadonlySet<string>>,
     signal: AbortSignal,
   ): Promise<void>;
+  /** Gives back everything that is kept here of a repository that is gone for good. Absent where nothing is. */
+  forget?(repository: RepositoryRef): Promise<void>;
 }

@@ -39,6 +39,10 @@ export class SourceHosts implements SourceHost {
 
   tidy: SourceHost["tidy"] = (repository, ...rest) => this.#of(repository).tidy(repository, ...rest);
 
+  async forget(repository: RepositoryRef): Promise<void> {
+    await this.#of(repository).forget?.(repository);
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     await Promise.all(this.remote.map((host) => host[Symbol.asyncDispose]()));
   }

@@ -17,6 +17,7 @@ export interface Schema {
   sign_ins: SignInRow;
   source_hosts: { instance: string; kind: string; sealed: string; created_at: number };
   deliveries: DeliveryRow;
+  removal_brakes: RemovalBrakeRow;
   repositories: WithDefaults<
     RepositoryRow,
     | "source_host"
@@ -124,7 +125,7 @@ export interface RepositoryRow {
   unlinked_at: number | null;
   /** Why, for people. */
   unlinked_reason: string | null;
-  /** When the host was last asked about it. */
+  /** When the host was asked for what is known of it: an answer to an earlier question changes nothing any more. */
   looked_at: number | null;
 }
 
@@ -176,6 +177,22 @@ export interface DeliveryRow {
   attempts: number;
   next_at: number | null;
   done_at: number | null;
+}
+
+/** What a reading of a source host says is gone, and is left alone since it is too much at once. */
+export interface RemovalBrakeRow {
+  id: string;
+  instance: string;
+  /** `null` where the whole host was read. */
+  installation: string | null;
+  /** JSON: id of the repository → why it is gone, for people. */
+  reasons: string;
+  /** How many functions would have gone with them. */
+  functions: number;
+  engaged_at: number;
+  confirmed_at: number | null;
+  /** Subject. */
+  confirmed_by: string | null;
 }
 
 export interface RunRow {
@@ -230,7 +247,10 @@ export interface FunctionRow {
   commit_sha: string;
   run_id: string;
   deployed_at: number;
-  /** Since when no route leads to it and none of its replicas runs; it is deleted after the grace. */
+  /**
+   * Since when no route leads to it and none of its replicas runs; it is deleted after the grace. Its name may be another's
+   * meanwhile. Every publication sets it back to `null`.
+   */
   unrouted_at: number | null;
 }
 

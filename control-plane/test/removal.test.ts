@@ -1,0 +1,238 @@
+import { must } from "@openfaas-cloud/shared/must.ts";
+import { describe, expect, it, test } from "vitest";
+import { eventually } from "../../test/support/eventually.ts";
+import { listDeployed } from "../src/ports/store/functions.ts";
+import { type LinkedPlatform, openLinkedPlatform } from "./support/linked-platform.ts";
+import { type HostedRepository, ScriptedHost } from "./support/scripted-host.ts";
+
+const HOUR = 60 * 60_000;
+
+/** A platform where `alice/site` has the functions `hello` and `bye`, and `bob/site` has `hello`. */
+async function open() {
+  const platform = await openLinkedPlatform();
+  const world = new ScriptedHost("github.com");
+  const site = world.addRepository(world.addAccount("alice"), "site", ["bye", "hello"]);
+  const other = world.addRepository(world.addAccount("bob"), "site", ["hello"]);
+  await platform.lookAtHost(world);
+  for (const repository of [site, other]) await platform.deploy(world, repository);
+  const unlink = async (repository: HostedRepository) => {
+    repository.isLinked = false;
+    await platform.look(world, repository);
+  };
+  const link = async (repository: HostedRepository) => {
+    repository.isLinked = true;
+    await platform.look(world, repository);
+  };
+  return { ...platform, world, site, other, unlink, link };
+}
+
+function isRunning(it: LinkedPlatform, functionId: string): boolean {
+  return [...it.running.values()].some((revision) => revision.functionId === functionId);
+}
+
+const rowsOf = (it: LinkedPlatform) =>
+  it.store.selectFrom("functions").selectAll().orderBy("name").orderBy("id").execute();
+
+describe("a repository that is not linked any more", () => {
+  it("is not routed from that moment on, its replicas end, and it is nowhere shown as live", async () => {
+    await using it = await open();
+    const functions = await rowsOf(it);
+    await it.unlink(it.site);
+    expect(it.routed()).toEqual(["bob/hello"]);
+    const repository = must(await it.find(it.world, it.site), "the repository");
+    expect(await listDeployed(it.store, { repositoryId: repository.id })).toEqual([]);
+    const gone = functions.filter(({ repository_id }) => repository_id === repository.id);
+    await eventually("they end", () => gone.every(({ id }) => !isRunning(it, id)));
+    expect(it.running.size).toBe(1);
+    expect(await it.audited("function.unroute")).toEqual([
+      "function.unroute alice/bye: not routed any more",
+      "function.unroute alice/hello: not routed any more",
+    ]);
+  });
+
+  it("has its runs cancelled, those that wait and those under way, with the reason", async () => {
+    await using it = await open();
+    const repository = must(await it.find(it.world, it.site), "the repository");
+    const running = await it.startRun(repository, "1".repeat(40), ["hello"]);
+    const waiting = await it.queue.enqueue({ ...running.run, branch: "other", trigger: "push" });
+    await it.unlink(it.site);
+    const find = (id: string) =>
+      it.store.selectFrom("runs").selectAll().where("id", "=", id).executeTakeFirstOrThrow();
+    const end = {
+      state: "cancelled",
+      reason: "The repository is not linked any more: The platform was taken off it.",
+    };
+    expect(await find(waiting.id)).toMatchObject(end);
+    const { state, stop_reason } = await find(running.run.id);
+    expect(state).toBe("running");
+    expect(JSON.parse(must(stop_reason, "reason to stop"))).toMatchObject(end);
+  });
+
+  it("publishes nothing, however far its run was", async () => {
+    await using it = await open();
+    const repository = must(await it.find(it.world, it.site), "the repository");
+    const run = await it.startRun(repository, "1".repeat(40), ["hello", "new"]);
+    await it.unlink(it.site);
+    expect(await run.finish()).toBe(
+      "The repository is not linked any more: The platform was taken off it. Link it again to deploy.",
+    );
+    expect(it.routed()).toEqual(["bob/hello"]);
+  });
+
+  it("answers again as it did when it is linked again within the grace", async () => {
+    await using it = await open();
+    const before = await rowsOf(it);
+    await it.unlink(it.site);
+    it.time.now += 23 * HOUR;
+    await it.removal.sweep();
+    await it.link(it.site);
+    expect(it.routed()).toEqual(["alice/bye", "alice/hello", "bob/hello"]);
+    await eventually("they run", () => before.every(({ id }) => isRunning(it, id)));
+    it.time.now += 48 * HOUR;
+    await it.removal.sweep();
+    expect(await rowsOf(it)).toEqual(before);
+  });
+
+  it("answers again when it is linked again before its replicas have ended", async () => {
+    await using it = await open();
+    for (let i = 0; i < 20; i++) {
+      await it.unlink(it.site);
+      await it.link(it.site);
+    }
+    const functions = await rowsOf(it);
+    await eventually("they run", () => functions.every(({ id }) => isRunning(it, id)));
+    expect(it.running.size).toBe(3);
+    expect(it.routed()).toHaveLength(3);
+  });
+
+  it("is gone after the grace with its runs, logs, usage, artifacts and copy, and nothing else is", async () => {
+    await using it = await open();
+    const repository = must(await it.find(it.world, it.site), "the repository");
+    const kept = must(await it.find(it.world, it.other), "the other repository");
+    const functions = (await rowsOf(it)).filter(({ repository_id }) => repository_id === repository.id);
+    const runs = await it.store
+      .selectFrom("runs")
+      .select("id")
+      .where("repository_id", "=", repository.id)
+      .execute();
+    await it.unlink(it.site);
+    it.time.now += 24 * HOUR - 1;
+    await it.removal.sweep();
+    expect(await rowsOf(it)).toHaveLength(3);
+    it.time.now += 1;
+    await it.removal.sweep();
+
+    expect(await rowsOf(it)).toMatchObject([{ repository_id: kept.id, name: "hello", unrouted_at: null }]);
+    expect(await it.store.selectFrom("repositories").select("id").execute()).toEqual([{ id: kept.id }]);
+    const left = await it.store.selectFrom("runs").select("repository_id").execute();
+    expect(left.map((run) => run.repository_id)).toEqual([kept.id]);
+    const revisions = await it.store.selectFrom("revisions").select("artifact_digest").execute();
+    expect(it.kept.at(-1)).toEqual(revisions.map((revision) => revision.artifact_digest));
+    expect(revisions).toHaveLength(1);
+    const gone = [...functions, ...runs].map(({ id }) => id);
+    expect(it.removedLogs.toSorted()).toEqual(gone.toSorted());
+    expect(it.forgotten).toEqual([repository.id]);
+    expect(await it.audited("repository.delete")).toEqual([
+      "repository.delete alice/site: deleted after the grace",
+    ]);
+    // The owner stays, so that nobody else ever gets its slug.
+    expect(await it.store.selectFrom("owners").select("slug").orderBy("slug").execute()).toHaveLength(2);
+  });
+
+  it("begins anew when it is linked again after the grace", async () => {
+    await using it = await open();
+    await it.unlink(it.site);
+    it.time.now += 24 * HOUR;
+    await it.removal.sweep();
+    await it.link(it.site);
+    expect(it.routed()).toEqual(["bob/hello"]);
+    expect(await it.deploy(it.world, it.site)).toBeUndefined();
+    expect(it.routed()).toEqual(["alice/bye", "alice/hello", "bob/hello"]);
+  });
+
+  it("is not deleted while a run of it has not ended", async () => {
+    await using it = await open();
+    const repository = must(await it.find(it.world, it.site), "the repository");
+    const run = await it.startRun(repository, "1".repeat(40), ["hello"]);
+    await it.unlink(it.site);
+    it.time.now += 25 * HOUR;
+    await it.removal.sweep();
+    expect(await it.find(it.world, it.site)).toBeDefined();
+    await run.finish();
+    await it.removal.sweep();
+    expect(await it.find(it.world, it.site)).toBeUndefined();
+  });
+
+  it("is unrouted by the next sweep where the platform died before it could be", async () => {
+    await using it = await open();
+    const repository = must(await it.find(it.world, it.site), "the repository");
+    await it.store
+      .updateTable("repositories")
+      .set({ unlinked_at: it.time.now, unlinked_reason: "It is gone." })
+      .where("id", "=", repository.id)
+      .execute();
+    await it.removal.sweep();
+    expect(it.routed()).toEqual(["bob/hello"]);
+  });
+
+  it("has replicas that the platform died before it could end, and the next sweep ends them", async () => {
+    await using it = await open();
+    const repository = must(await it.find(it.world, it.site), "the repository");
+    await it.store
+      .updateTable("repositories")
+      .set({ unlinked_at: it.time.now, unlinked_reason: "It is gone." })
+      .where("id", "=", repository.id)
+      .execute();
+    await it.store
+      .updateTable("functions")
+      .set({ unrouted_at: it.time.now })
+      .where("repository_id", "=", repository.id)
+      .execute();
+    await it.removal.sweep();
+    expect(it.routed()).toEqual(["bob/hello"]);
+    await eventually("they end", () => it.running.size === 1);
+  });
+});
+
+test("a function whose name went to another meanwhile stays without a route, and ends after its grace", async () => {
+  await using it = await open();
+  const alice = must(
+    [...it.world.accounts.values()].find(({ login }) => login === "alice"),
+    "alice",
+  );
+  await it.unlink(it.site);
+  const rival = it.world.addRepository(alice, "rival", ["hello"]);
+  await it.look(it.world, rival);
+  expect(await it.deploy(it.world, rival)).toBeUndefined();
+  await it.link(it.site);
+  expect(it.routed()).toEqual(["alice/bye", "alice/hello", "bob/hello"]);
+  const rivalId = must(await it.find(it.world, rival), "the rival").id;
+  const holder = (await rowsOf(it)).find((row) => row.repository_id === rivalId);
+  expect(holder).toMatchObject({ name: "hello", unrouted_at: null });
+  it.time.now += 25 * HOUR;
+  await it.removal.sweep();
+  expect(await rowsOf(it)).toHaveLength(3);
+  expect(it.routed()).toEqual(["alice/bye", "alice/hello", "bob/hello"]);
+});
+
+test("D27: function b-c of owner a and function c of owner a-b are two, and the end of one leaves the other", async () => {
+  await using it = await openLinkedPlatform();
+  const world = new ScriptedHost("github.com");
+  const one = world.addRepository(world.addAccount("a"), "site", ["b-c"]);
+  const other = world.addRepository(world.addAccount("a-b"), "site", ["c"]);
+  await it.lookAtHost(world);
+  for (const repository of [one, other]) await it.deploy(world, repository);
+  expect(it.routed()).toEqual(["a-b/c", "a/b-c"]);
+  const [b, a] = (await rowsOf(it)).toReversed();
+  expect(must(a, "one").id).not.toBe(must(b, "other").id);
+  one.isLinked = false;
+  await it.look(world, one);
+  expect(it.routed()).toEqual(["a-b/c"]);
+  it.time.now += 24 * HOUR;
+  await it.removal.sweep();
+  const left = await rowsOf(it);
+  expect(left).toMatchObject([{ name: "c", unrouted_at: null }]);
+  expect(it.removedLogs).not.toContain(left[0]?.id);
+  await eventually("one of them runs", () => it.running.size === 1);
+  expect(isRunning(it, must(left[0], "what is left").id)).toBe(true);
+});
