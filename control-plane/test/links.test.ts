@@ -1,8 +1,16 @@
 import { must } from "@openfaas-cloud/shared/must.ts";
 import { describe, expect, it } from "vitest";
+import { Random } from "../../edge/test/goals/support/random.ts";
+import { SEED, size } from "../../edge/test/goals/support/size.ts";
+import { derivedId } from "../src/ids.ts";
 import { HostUnavailable } from "../src/ports/source-host/host-errors.ts";
 import { type LinkedPlatform, openLinkedPlatform } from "./support/linked-platform.ts";
-import { type Account, installationOf, ScriptedHost } from "./support/scripted-host.ts";
+import {
+  type Account,
+  type HostedRepository,
+  installationOf,
+  ScriptedHost,
+} from "./support/scripted-host.ts";
 
 const HOUR = 60 * 60_000;
 const NEVER = new AbortController().signal;
@@ -338,3 +346,165 @@ describe("the brake", () => {
     expect(it.routed()).toHaveLength(20);
   });
 });
+
+const STEPS = size(10_000, 100_000);
+const LOGINS = ["alice", "Alice", "ALICE", "bob", "alice-gitlab", "a", "a-b", "admin", "été"];
+const NAMES = ["site", "Site", "api", "b-c", "c"];
+const FUNCTIONS = ["hello", "b-c", "c", "api"];
+
+describe("G25: in a world of two hosts where everything is renamed, reused and moved", () => {
+  it(`functions follow the id and squatters get nothing, for ${STEPS} steps`, {
+    timeout: 120_000,
+  }, async () => {
+    const random = new Random(SEED);
+    await using it = await openLinkedPlatform(() => random.fraction());
+    const about = `GOAL_SEED=${SEED}`;
+    const worlds = [github(), new ScriptedHost("gitlab.example.com")];
+    /** Who deployed a function, by its id. */
+    const accountOf = new Map<string, string>();
+    const slugOf = new Map<string, string>();
+    const account = (world: ScriptedHost, id: string) => `${world.instance} ${id}`;
+
+    const deploy = async (world: ScriptedHost, hosted: HostedRepository) => {
+      const row = await it.find(world, hosted);
+      if (!row || row.unlinked_at !== null) return;
+      const owner = await it.store
+        .selectFrom("owners")
+        .select("source_owner_id")
+        .where("id", "=", row.owner_id)
+        .executeTakeFirstOrThrow();
+      hosted.pushes += 1;
+      hosted.functions = random.shuffled(FUNCTIONS).slice(0, random.between(1, 3));
+      await it.deploy(world, hosted);
+      for (const name of hosted.functions)
+        accountOf.set(derivedId(row.owner_id, row.id, name), account(world, owner.source_owner_id));
+    };
+
+    /** Each route leads to a function of the account whose slug it has; a slug has had one account ever. */
+    const check = async (step: string) => {
+      for (const route of it.routes.routes) {
+        const whose = accountOf.get(route.functionId) ?? "nobody";
+        const slug = slugOf.get(whose);
+        if (slug === undefined || slug !== route.owner)
+          expect.fail(`after ${step}: ${route.owner}/${route.function} is of ${whose} (${slug}), ${about}`);
+      }
+    };
+    const learnSlugs = async (step: string) => {
+      for (const { source_host, source_owner_id, slug } of await it.store
+        .selectFrom("owners")
+        .selectAll()
+        .execute()) {
+        const key = `${source_host} ${source_owner_id}`;
+        if ((slugOf.get(key) ?? slug) !== slug)
+          expect.fail(`after ${step}: ${key} was ${slugOf.get(key)} and is ${slug}, ${about}`);
+        slugOf.set(key, slug);
+      }
+      if (new Set(slugOf.values()).size !== slugOf.size)
+        expect.fail(`after ${step}: a slug has two owners, ${about}`);
+    };
+
+    /** All is linked as the hosts have it, under the account that owns it there. */
+    const converge = async () => {
+      for (const world of worlds) {
+        await it.lookAtHost(world);
+        for (const { id } of await it.brake.list())
+          await it.brake.confirm(id, { subject: "local", address: undefined });
+        await it.lookAtHost(world);
+        for (const hosted of world.repositories.values()) {
+          const row = await it.find(world, hosted);
+          const isLinked = row !== undefined && row.unlinked_at === null;
+          if (isLinked !== hosted.isLinked)
+            expect.fail(`${world.instance} ${hosted.id} is linked: ${isLinked}, ${about}`);
+          if (!isLinked) continue;
+          const owner = must(world.accounts.get(hosted.ownerId), "its owner");
+          expect(row, about).toMatchObject({
+            name: hosted.name,
+            full_name: `${owner.login}/${hosted.name}`,
+            slug: slugOf.get(account(world, owner.id)) ?? row.slug,
+          });
+        }
+      }
+    };
+
+    let enrolled = 0;
+    for (let i = 0; i < STEPS; i++) {
+      const world = random.pick(worlds);
+      const { kind, changed } = happen(world, random);
+      for (const hosted of changed) if (random.chance(0.6)) await it.look(world, hosted);
+      const all = [...world.repositories.values()];
+      if (all.length > 0 && random.chance(0.12)) await deploy(world, random.pick(all));
+      if (random.chance(0.05)) await it.lookAtHost(world);
+      if (random.chance(0.02)) it.time.now += random.between(1, 20) * HOUR;
+      if (random.chance(0.02)) await it.removal.sweep();
+      if (it.policy.ownersChanged !== enrolled || i % 50 === 0) await learnSlugs(kind);
+      enrolled = it.policy.ownersChanged;
+      await check(`step ${i}, ${kind}`);
+      if (i % 100 === 99) await converge();
+    }
+    expect(slugOf.size).toBeGreaterThan(50);
+    expect(accountOf.size).toBeGreaterThan(300);
+  });
+});
+
+/** Something that happens at a host. @returns what, and the repositories that a delivery would be about. */
+function happen(world: ScriptedHost, random: Random): { kind: string; changed: HostedRepository[] } {
+  const accounts = [...world.accounts.values()];
+  const repositories = [...world.repositories.values()];
+  const isFree = (login: string) =>
+    accounts.every((account) => account.login.toLowerCase() !== login.toLowerCase());
+  const nameFor = (ownerId: string) =>
+    random
+      .shuffled(NAMES)
+      .find((name) => repositories.every((one) => one.ownerId !== ownerId || one.name !== name));
+  const one = repositories.length > 0 ? random.pick(repositories) : undefined;
+  const who = accounts.length > 0 ? random.pick(accounts) : undefined;
+  const ofWho = repositories.filter(({ ownerId }) => ownerId === who?.id);
+  const login = random.pick(LOGINS);
+  switch (random.between(0, 11)) {
+    case 0:
+      if (accounts.length < 5 && isFree(login)) world.addAccount(login);
+      return { kind: "an account is made", changed: [] };
+    case 1:
+      if (who && isFree(login)) who.login = login;
+      return { kind: "an account is renamed", changed: random.shuffled(ofWho).slice(0, 1) };
+    case 2:
+      if (who) who.login = random.chance(0.5) ? who.login.toUpperCase() : who.login.toLowerCase();
+      return { kind: "an account changes its case", changed: ofWho.slice(0, 1) };
+    case 3:
+      if (who && accounts.length > 2) {
+        world.accounts.delete(who.id);
+        for (const { id } of ofWho) world.repositories.delete(id);
+        return { kind: "an account is deleted", changed: ofWho };
+      }
+      return { kind: "nothing", changed: [] };
+    case 4:
+    case 5: {
+      const name = who && nameFor(who.id);
+      if (!who || name === undefined || repositories.length > 10) return { kind: "nothing", changed: [] };
+      return { kind: "a repository is made", changed: [world.addRepository(who, name)] };
+    }
+    case 6: {
+      const name = one && nameFor(one.ownerId);
+      if (one && name !== undefined) one.name = name;
+      return { kind: "a repository is renamed", changed: one ? [one] : [] };
+    }
+    case 7: {
+      const other = ofWho[1];
+      const first = ofWho[0];
+      if (!first || !other) return { kind: "nothing", changed: [] };
+      [first.name, other.name] = [other.name, first.name];
+      return { kind: "two repositories swap their names", changed: [first, other] };
+    }
+    case 8: {
+      const name = who && nameFor(who.id);
+      if (one && who && name !== undefined) Object.assign(one, { ownerId: who.id, name });
+      return { kind: "a repository is transferred", changed: one ? [one] : [] };
+    }
+    case 9:
+      if (one) one.isLinked = !one.isLinked;
+      return { kind: "a repository is linked or unlinked", changed: one ? [one] : [] };
+    default:
+      if (one && random.chance(0.3)) world.repositories.delete(one.id);
+      return { kind: "a repository is deleted", changed: one ? [one] : [] };
+  }
+}

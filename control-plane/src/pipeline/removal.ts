@@ -218,10 +218,10 @@ export class Removal implements AsyncDisposable {
 
   async #deleteOverdue(cutoff: number): Promise<void> {
     const { store, builder, logger } = this.#ports;
-    let deleted = 0;
+    const deleted = await this.#deleteFunctions(cutoff);
     for (const { id, owner_id } of await overdueRepositories(store, cutoff)) {
       try {
-        if (await this.#deleteRepository(id, owner_id, cutoff)) deleted += 1;
+        await this.#deleteRepository(id, owner_id, cutoff);
       } catch (error) {
         logger.error(
           { err: error, repository: id },
@@ -229,16 +229,41 @@ export class Removal implements AsyncDisposable {
         );
       }
     }
-    deleted += await this.#deleteNameless(cutoff);
     if (deleted > 0) await collectArtifacts({ store, builder });
+  }
+
+  /** What is kept elsewhere goes first, so that an end in the middle is taken up again. */
+  async #deleteFunctions(cutoff: number): Promise<number> {
+    const { store, audit, logs, usage } = this.#ports;
+    for (const { id } of await overdueFunctions(store, cutoff)) {
+      await logs.remove({ kind: "function", functionId: id });
+      await usage.remove(id);
+    }
+    return store.transaction().execute(async (transaction) => {
+      const overdue = await overdueFunctions(transaction, cutoff);
+      for (const one of overdue) {
+        await transaction
+          .deleteFrom("functions")
+          .where("id", "=", one.id)
+          .where("owner_id", "=", one.owner_id)
+          .execute();
+        await transaction
+          .deleteFrom("revisions")
+          .where("function_id", "=", one.id)
+          .where("owner_id", "=", one.owner_id)
+          .execute();
+        await audit.append(event("function.delete", "deleted after the grace", one), transaction);
+      }
+      return overdue.length;
+    });
   }
 
   /**
    * First it loses the host's id, so that from there on nobody can link it again; then what is kept elsewhere goes, and last what
-   * is known of it, so that an end in the middle is taken up again.
+   * is known of it.
    */
-  async #deleteRepository(id: string, ownerId: string, cutoff: number): Promise<boolean> {
-    const { store, logs, usage } = this.#ports;
+  async #deleteRepository(id: string, ownerId: string, cutoff: number): Promise<void> {
+    const { store, logs } = this.#ports;
     const isDoomed = await store
       .updateTable("repositories")
       .set({ source_id: null })
@@ -247,16 +272,16 @@ export class Removal implements AsyncDisposable {
       .where("unlinked_at", "<=", cutoff)
       .returning("id")
       .executeTakeFirst();
-    if (!isDoomed) return false;
-    const functions = await idsOf(store, "functions", id, ownerId);
-    const runs = await idsOf(store, "runs", id, ownerId);
-    for (const runId of runs) await logs.remove({ kind: "run", runId });
-    for (const functionId of functions) {
-      await logs.remove({ kind: "function", functionId });
-      await usage.remove(functionId);
-    }
+    if (!isDoomed) return;
+    const runs = await store
+      .selectFrom("runs")
+      .select("id")
+      .where("repository_id", "=", id)
+      .where("owner_id", "=", ownerId)
+      .execute();
+    for (const run of runs) await logs.remove({ kind: "run", runId: run.id });
     await this.#forgetSource(id);
-    return store.transaction().execute((transaction) => this.#deleteRows(transaction, id, ownerId, cutoff));
+    await store.transaction().execute((transaction) => this.#deleteRows(transaction, id, ownerId, cutoff));
   }
 
   async #deleteRows(
@@ -264,30 +289,16 @@ export class Removal implements AsyncDisposable {
     id: string,
     ownerId: string,
     cutoff: number,
-  ): Promise<boolean> {
+  ): Promise<void> {
     const still = await overdueRepositories(transaction, cutoff);
-    if (!still.some((row) => row.id === id && row.owner_id === ownerId)) return false;
+    if (!still.some((row) => row.id === id && row.owner_id === ownerId)) return;
     const { slug, name } = await getRepository(transaction, id);
-    for (const one of await affectedBy(transaction, "deletable", [id]))
-      await this.#ports.audit.append(event("function.delete", "deleted after the grace", one), transaction);
-    await this.#ports.audit.append(
-      {
-        actor: "platform",
-        action: "repository.delete",
-        object: `${slug}/${name}`,
-        result: "deleted after the grace",
-        ownerId,
-      },
-      transaction,
-    );
-    const functions = await idsOf(transaction, "functions", id, ownerId);
-    await deleteFunctions(transaction, functions, ownerId);
-    const runsOfIt = transaction
+    const runs = transaction
       .selectFrom("runs")
       .select("id")
       .where("repository_id", "=", id)
       .where("owner_id", "=", ownerId);
-    await transaction.deleteFrom("stages").where("run_id", "in", runsOfIt).execute();
+    await transaction.deleteFrom("stages").where("run_id", "in", runs).execute();
     await transaction
       .deleteFrom("runs")
       .where("repository_id", "=", id)
@@ -298,25 +309,16 @@ export class Removal implements AsyncDisposable {
       .where("id", "=", id)
       .where("owner_id", "=", ownerId)
       .execute();
-    return true;
-  }
-
-  /** Functions of linked repositories that have lost their name while these were not, and have had their time to get it back. */
-  async #deleteNameless(cutoff: number): Promise<number> {
-    const { store, audit, logs, usage } = this.#ports;
-    const deleted = await store.transaction().execute(async (transaction) => {
-      const affected = await affectedBy(transaction, "linked", undefined, cutoff);
-      for (const one of affected) {
-        await audit.append(event("function.delete", "its name is another function's", one), transaction);
-        await deleteFunctions(transaction, [one.id], one.owner_id);
-      }
-      return affected;
-    });
-    for (const { id } of deleted) {
-      await logs.remove({ kind: "function", functionId: id });
-      await usage.remove(id);
-    }
-    return deleted.length;
+    await this.#ports.audit.append(
+      {
+        actor: "platform",
+        action: "repository.delete",
+        object: `${slug}/${name}`,
+        result: "deleted after the grace",
+        ownerId,
+      },
+      transaction,
+    );
   }
 
   async #forgetSource(repositoryId: string): Promise<void> {
@@ -333,27 +335,31 @@ export class Removal implements AsyncDisposable {
   }
 }
 
-/**
- * Functions that answer although their repository is not linked (`unlinked`); that do not although it is (`linked`), since
- * `before` where that is given; that are to go with it (`deletable`).
- */
+/** Functions that answer although their repository is not linked, or that do not although it is. */
 async function affectedBy(
   queries: Queries,
-  which: "unlinked" | "linked" | "deletable",
+  link: "linked" | "unlinked",
   repositoryIds: readonly string[] | undefined,
-  before?: number,
 ): Promise<Affected[]> {
-  let query = queries
+  let query = selectAffected(queries)
+    .where("functions.unrouted_at", link === "unlinked" ? "is" : "is not", null)
+    .where("repositories.unlinked_at", link === "unlinked" ? "is not" : "is", null);
+  if (repositoryIds) query = query.where("repositories.id", "in", repositoryIds);
+  return query.execute();
+}
+
+/** Without a route for the whole grace: their repository was not linked, or another function has their name since it was not. */
+async function overdueFunctions(queries: Queries, cutoff: number): Promise<Affected[]> {
+  return selectAffected(queries).where("functions.unrouted_at", "<=", cutoff).execute();
+}
+
+function selectAffected(queries: Queries) {
+  return queries
     .selectFrom("functions")
     .innerJoin("repositories", "repositories.id", "functions.repository_id")
     .innerJoin("owners", "owners.id", "functions.owner_id")
     .select(["functions.id", "functions.owner_id", "functions.name", "functions.generation", "owners.slug"])
-    .whereRef("repositories.owner_id", "=", "functions.owner_id")
-    .where("functions.unrouted_at", which === "unlinked" ? "is" : "is not", null)
-    .where("repositories.unlinked_at", which === "linked" ? "is" : "is not", null);
-  if (repositoryIds) query = query.where("repositories.id", "in", repositoryIds);
-  if (before !== undefined) query = query.where("functions.unrouted_at", "<=", before);
-  return query.execute();
+    .whereRef("repositories.owner_id", "=", "functions.owner_id");
 }
 
 async function isNameTaken(queries: Queries, { owner_id, name }: Affected): Promise<boolean> {
@@ -367,70 +373,17 @@ async function isNameTaken(queries: Queries, { owner_id, name }: Affected): Prom
   return holder !== undefined;
 }
 
-/** Not linked for the whole grace, with nothing of it routed since, and no run of it under way. */
+/** Not linked for the whole grace, with no function left and no run under way. */
 async function overdueRepositories(queries: Queries, cutoff: number) {
   return queries
     .selectFrom("repositories")
     .select(["id", "owner_id"])
     .where("unlinked_at", "<=", cutoff)
-    .where((where) =>
-      where.not(
-        where.exists(
-          where
-            .selectFrom("functions")
-            .select("functions.id")
-            .whereRef("functions.repository_id", "=", "repositories.id")
-            .where((inner) =>
-              inner.or([inner("unrouted_at", "is", null), inner("unrouted_at", ">", cutoff)]),
-            ),
-        ),
-      ),
-    )
-    .where((where) =>
-      where.not(
-        where.exists(
-          where
-            .selectFrom("runs")
-            .select("runs.id")
-            .whereRef("runs.repository_id", "=", "repositories.id")
-            .where("runs.state", "in", ["queued", "running"]),
-        ),
-      ),
+    .where("id", "not in", (select) => select.selectFrom("functions").select("repository_id"))
+    .where("id", "not in", (select) =>
+      select.selectFrom("runs").select("repository_id").where("state", "in", ["queued", "running"]),
     )
     .execute();
-}
-
-async function deleteFunctions(
-  transaction: Transaction<Schema>,
-  functionIds: readonly string[],
-  ownerId: string,
-): Promise<void> {
-  if (functionIds.length === 0) return;
-  await transaction
-    .deleteFrom("functions")
-    .where("id", "in", functionIds)
-    .where("owner_id", "=", ownerId)
-    .execute();
-  await transaction
-    .deleteFrom("revisions")
-    .where("function_id", "in", functionIds)
-    .where("owner_id", "=", ownerId)
-    .execute();
-}
-
-async function idsOf(
-  queries: Queries,
-  table: "functions" | "runs",
-  repositoryId: string,
-  ownerId: string,
-): Promise<string[]> {
-  const rows = await queries
-    .selectFrom(table)
-    .select("id")
-    .where("repository_id", "=", repositoryId)
-    .where("owner_id", "=", ownerId)
-    .execute();
-  return rows.map(({ id }) => id);
 }
 
 function event(action: string, result: string, { owner_id, slug, name, generation }: Affected) {

@@ -67,6 +67,8 @@ export interface LinkPorts {
   /** Brings what is deployed in line with what is linked, of these repositories. */
   readonly settle: (repositoryIds: readonly string[]) => Promise<void>;
   readonly now?: () => number;
+  /** At least 0, less than 1. */
+  readonly random?: () => number;
 }
 
 /** What came of what the host says of one repository, and of which repositories functions come or go by that. */
@@ -145,14 +147,22 @@ export function openLinks(ports: LinkPorts): Links {
     const gone: Gone[] = [];
     const taken: Taken[] = [];
     let failure: { readonly error: unknown } | undefined;
-    for (const row of shuffled(missing.filter(({ id }) => !held.has(id)))) {
+    for (const row of shuffled(
+      missing.filter(({ id }) => !held.has(id)),
+      ports.random ?? Math.random,
+    )) {
       const askedAt = now();
       const key = { id: row.source_id ?? "", installation: row.installation ?? undefined };
       try {
         const state = await host.fetchRepository(key, signal);
         unsure.delete(row.id);
-        if (state.kind === "unlinked") gone.push({ repository: row, reason: state.reason, askedAt });
-        else taken.push(...(await takeAll(host.instance, [state.facts], askedAt)).taken);
+        if (state.kind === "unlinked") {
+          gone.push({ repository: row, reason: state.reason, askedAt });
+        } else {
+          const all = await takeAll(host.instance, [state.facts], askedAt);
+          taken.push(...all.taken);
+          gone.push(...all.refused);
+        }
       } catch (error) {
         failure = { error };
         break;
@@ -333,9 +343,9 @@ function isSame(row: NamedRepository, owner: OwnerRow | undefined, facts: Reposi
   );
 }
 
-function shuffled<T>(items: readonly T[]): T[] {
+function shuffled<T>(items: readonly T[], random: () => number): T[] {
   return items
-    .map((item) => ({ item, at: Math.random() }))
+    .map((item) => ({ item, at: random() }))
     .toSorted((a, b) => a.at - b.at)
     .map(({ item }) => item);
 }

@@ -1,5 +1,6 @@
 import { join } from "node:path";
 import { FunctionName } from "@openfaas-cloud/shared/names.ts";
+import { sql } from "kysely";
 import { pino } from "pino";
 import { temporaryFolder } from "../../../test/support/temporary-folder.ts";
 import { derivedId } from "../../src/ids.ts";
@@ -78,7 +79,7 @@ class ListRuntime {
  * What follows source hosts and what they have linked, with the real store, queue, routes and publishing, and a clock that the
  * test sets; functions run in a list only.
  */
-export async function openLinkedPlatform() {
+export async function openLinkedPlatform(random: () => number = Math.random) {
   await using opened = new AsyncDisposableStack();
   const folder = opened.use(await temporaryFolder());
   const time = { now: 1_700_000_000_000 };
@@ -86,6 +87,8 @@ export async function openLinkedPlatform() {
   const logger = pino({ level: "silent" });
   const feed = new RunFeed();
   const store = opened.adopt(await openSqliteStore(join(folder.path, "store.sqlite")), (it) => it.destroy());
+  // Nothing here dies, and thousands of steps would wait for the disk.
+  await sql`PRAGMA synchronous = OFF`.execute(store);
   const queue = openSqlQueue({ store, feed, now });
   const audit = openStoreAuditSink(store);
   const usage = openEdgeUsage(store, now);
@@ -144,6 +147,7 @@ export async function openLinkedPlatform() {
     },
     settle: (ids) => removal.settle(ids),
     now,
+    random,
   });
 
   /** A run of the repository's head up to its end, which is `publish` and `prune` as they are. */
