@@ -354,7 +354,7 @@ const FUNCTIONS = ["hello", "b-c", "c", "api"];
 
 describe("G25: in a world of two hosts where everything is renamed, reused and moved", () => {
   it(`functions follow the id and squatters get nothing, for ${STEPS} steps`, {
-    timeout: 120_000,
+    timeout: 300_000,
   }, async () => {
     const random = new Random(SEED);
     await using it = await openLinkedPlatform(() => random.fraction());

@@ -261,7 +261,7 @@ interface Snapshot {
 
 describe("G27: in worlds with colliding names, hosts that fail and lie, and runs that race", () => {
   it(`nothing is deleted wrongly, nothing is left over, and the brake trips when due, for ${STEPS} steps`, {
-    timeout: 120_000,
+    timeout: 300_000,
   }, async () => {
     const random = new Random(SEED);
     const seen = new Map<string, number>();

@@ -1,7 +1,12 @@
 import type { Logger } from "../logger.ts";
 import type { AuditSink } from "../ports/audit-sink/audit-sink.ts";
 import { KeyedQueue } from "../ports/source-host/keyed-queue.ts";
-import type { OwnerFacts, RemoteHost, RepositoryFacts } from "../ports/source-host/remote-host.ts";
+import type {
+  OwnerFacts,
+  RemoteHost,
+  RepositoryFacts,
+  RepositoryState,
+} from "../ports/source-host/remote-host.ts";
 import type { SourceKey } from "../ports/source-host/source-host.ts";
 import { enrolOwner, findOwnerBySource } from "../ports/store/owners.ts";
 import {
@@ -83,12 +88,10 @@ export function openLinks(ports: LinkPorts): Links {
   async function look(host: RemoteHost, key: SourceKey, signal: AbortSignal): Promise<Looked> {
     const taken = await turns.run(`${host.instance} ${key.id}`, async () => {
       const askedAt = now();
-      const state = await host.fetchRepository(key, signal);
-      if (state.kind === "unlinked") return dropKnown(host.instance, key.id, state.reason, askedAt);
-      const isAllowed = await ports.isAllowed({ instance: host.instance, owner: state.facts.owner });
-      return isAllowed
+      const state = await ask(host, key, signal);
+      return state.kind === "linked"
         ? take(host.instance, state.facts, askedAt)
-        : dropKnown(host.instance, key.id, notEnrolled(state.facts.owner), askedAt);
+        : dropKnown(host.instance, key.id, state.reason, askedAt);
     });
     await settle(taken.changed);
     return taken.looked;
@@ -130,6 +133,15 @@ export function openLinks(ports: LinkPorts): Links {
     return linked.map((repository) => ({ repository, pushedAt: pushedAt.get(repository.source_id ?? "") }));
   }
 
+  /** The repository as it is now; one of an owner who may not deploy is not linked. */
+  async function ask(host: RemoteHost, key: SourceKey, signal: AbortSignal): Promise<RepositoryState> {
+    const state = await host.fetchRepository(key, signal);
+    if (state.kind === "unlinked") return state;
+    const { owner } = state.facts;
+    const isAllowed = await ports.isAllowed({ instance: host.instance, owner });
+    return isAllowed ? state : { kind: "unlinked", reason: notEnrolled(owner) };
+  }
+
   /** What is linked and not among these, unless the host was asked for it since. */
   async function missingFrom(instance: string, listed: readonly RepositoryFacts[], askedAt: number) {
     const ids = new Set<string | null>(listed.map(({ key }) => key.id));
@@ -154,15 +166,10 @@ export function openLinks(ports: LinkPorts): Links {
       const askedAt = now();
       const key = { id: row.source_id ?? "", installation: row.installation ?? undefined };
       try {
-        const state = await host.fetchRepository(key, signal);
+        const state = await ask(host, key, signal);
+        if (state.kind === "linked") taken.push(await take(host.instance, state.facts, askedAt));
+        else gone.push({ repository: row, reason: state.reason, askedAt });
         unsure.delete(row.id);
-        if (state.kind === "unlinked") {
-          gone.push({ repository: row, reason: state.reason, askedAt });
-        } else {
-          const all = await takeAll(host.instance, [state.facts], askedAt);
-          taken.push(...all.taken);
-          gone.push(...all.refused);
-        }
       } catch (error) {
         failure = { error };
         break;
