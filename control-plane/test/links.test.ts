@@ -318,6 +318,9 @@ describe("the brake", () => {
     const world = github();
     const alice = await live(it, world, "alice", 8);
     const bob = await live(it, world, "bob", 5);
+    // More than a few repositories, with nothing of theirs live.
+    for (let i = 0; i < 3; i++) bob.repositories.push(world.addRepository(bob.account, `empty-${i}`));
+    await it.lookAtHost(world);
     for (const repository of alice.repositories) {
       repository.isLinked = false;
       await it.look(world, repository);
