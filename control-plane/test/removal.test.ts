@@ -6,10 +6,8 @@ import { eventually } from "../../test/support/eventually.ts";
 import { listDeployed } from "../src/ports/store/functions.ts";
 import type { FunctionRow, RepositoryRow } from "../src/ports/store/schema.ts";
 import { type LinkedPlatform, openLinkedPlatform } from "./support/linked-platform.ts";
-import { type HostedRepository, installationOf, ScriptedHost } from "./support/scripted-host.ts";
-
-const HOUR = 60 * 60_000;
-const NEVER = new AbortController().signal;
+import { DAY, HOUR, type Outcome, RemovalWorld, type Snapshot } from "./support/removal-world.ts";
+import { type HostedRepository, ScriptedHost } from "./support/scripted-host.ts";
 
 /** A platform where `alice/site` has the functions `hello` and `bye`, and `bob/site` has `hello`. */
 async function open() {
@@ -248,22 +246,7 @@ test("D27: function b-c of owner a and function c of owner a-b are two, and the 
 });
 
 const STEPS = size(10_000, 100_000);
-const DAY = 24 * HOUR;
-const FUNCTIONS = ["hello", "b-c", "c", "api"];
-/** As in SECURITY.md: more than five and more than half, within an hour. */
-const isTooMuch = (going: number, all: number) => going > 5 && going > all / 2;
-
-interface RunUnderWay {
-  readonly repositoryId: string;
-  /** What its stack file names. */
-  readonly kept: readonly string[];
-  readonly finish: () => Promise<string | undefined>;
-}
-
-interface Snapshot {
-  readonly functions: ReadonlyMap<string, FunctionRow>;
-  readonly repositories: ReadonlyMap<string, RepositoryRow>;
-}
+const STEPS_OF_WORLD = 250;
 
 describe("G27: in worlds with colliding names, hosts that fail and lie, and runs that race", () => {
   it(`nothing is deleted wrongly, nothing is left over, and the brake trips when due, for ${STEPS} steps`, {
@@ -271,293 +254,110 @@ describe("G27: in worlds with colliding names, hosts that fail and lie, and runs
   }, async () => {
     const random = new Random(SEED);
     const seen = new Map<string, number>();
-    let left = STEPS;
-    while (left > 0) left -= await livingThrough(Math.min(left, 250), random, seen);
-    for (const what of ["deleted", "held", "routed again", "refused run", "failed reading", "let go"])
-      expect(seen.get(what) ?? 0, `${what} in ${JSON.stringify([...seen])}`).toBeGreaterThan(5);
+    for (let steps = 0; steps < STEPS; steps += STEPS_OF_WORLD) await liveThrough(random, seen);
+    for (const what of ["deleted", "pruned", "held", "let go", "linked again", "refused", "failed"])
+      expect(seen.get(what) ?? 0, `${what} of ${JSON.stringify([...seen])}`).toBeGreaterThan(5);
   });
 });
 
-/** One world from its beginning. @returns how many steps. */
-async function livingThrough(steps: number, random: Random, seen: Map<string, number>): Promise<number> {
+/** One world from its beginning to its end. */
+async function liveThrough(random: Random, seen: Map<string, number>): Promise<void> {
   await using it = await openLinkedPlatform(() => random.fraction());
-  const world = new ScriptedHost("github.com", () => it.time.now);
-  const accounts = ["a", "a-b", "alice"].map((login) => world.addAccount(login));
-  let isAllowed = true;
-  it.policy.isAllowed = async () => isAllowed;
-  let pending: RunUnderWay | undefined;
+  const worlds = new RemovalWorld(it, random);
   const count = (what: string, times = 1) => void seen.set(what, (seen.get(what) ?? 0) + times);
-  const size = random.between(4, 16);
-  for (let i = 0; i < size; i++) {
-    const hosted = world.addRepository(random.pick(accounts), random.pick(["site", "Site", "api"]) + i, []);
-    hosted.functions = random.shuffled(FUNCTIONS).slice(0, random.between(1, 4));
+  for (let i = 0; i < STEPS_OF_WORLD; i++) {
+    const before = await worlds.snapshot();
+    const outcome = await worlds.step(before);
+    const after = await worlds.snapshot();
+    if (outcome.failed) count("failed");
+    if (outcome.refused) count("refused");
+    const faults = [
+      ...deletedWrongly(before, after, outcome, it.time.now, count),
+      ...unlinkedWrongly(before, after, worlds, count),
+      ...brakedWrongly(before, after, outcome, count),
+      ...routedWrongly(after, it),
+      ...(outcome.swept ? leftOver(after, worlds, it.time.now) : []),
+    ];
+    if (faults.length > 0)
+      expect.fail(`step ${i}, "${outcome.what}": ${faults.join("; ")}, GOAL_SEED=${SEED}`);
   }
-
-  const snapshot = async (): Promise<Snapshot> => ({
-    functions: new Map(
-      (await it.store.selectFrom("functions").selectAll().execute()).map((row) => [row.id, row]),
-    ),
-    repositories: new Map(
-      (await it.store.selectFrom("repositories").selectAll().execute()).map((row) => [row.id, row]),
-    ),
-  });
-  const isThere = (hosted: HostedRepository | undefined): hosted is HostedRepository =>
-    hosted?.isLinked === true && !world.denied.has(hosted.id) && isAllowed;
-  const hostedOf = (row: RepositoryRow) => world.repositories.get(row.source_id ?? "");
-  const pickRow = (state: Snapshot) => {
-    const rows = [...state.repositories.values()].filter((row) => row.source_id !== null);
-    return rows.length > 0 ? random.pick(rows) : undefined;
-  };
-  const start = async (row: RepositoryRow, names: readonly string[]) => {
-    const slug = must(
-      await it.store.selectFrom("owners").select("slug").where("id", "=", row.owner_id).executeTakeFirst(),
-      "owner",
-    );
-    count("run");
-    return it.startRun({ ...row, ...slug }, random.word(40).replaceAll(/[^0-9a-f]/g, "0"), names);
-  };
-  /** What a reading of all, or of an installation, says is gone, and whether that is too much. */
-  const due = (state: Snapshot, held: ReadonlySet<string>, installation?: string) => {
-    const isListed = ({ id }: HostedRepository) => installation !== undefined || !world.unlisted.has(id);
-    const isWithin = (of: string | null) => installation === undefined || of === installation;
-    const rows = [...state.repositories.values()].filter((row) => isWithin(row.installation));
-    const staying = rows.filter((row) => {
-      const hosted = hostedOf(row);
-      // Nobody asks again for what is held back: it is back when it is listed.
-      const isAskedFor = row.unlinked_at === null && !held.has(row.id);
-      return isThere(hosted) && (isAskedFor || isListed(hosted));
-    });
-    const going = rows.filter(
-      (row) =>
-        !staying.includes(row) &&
-        row.source_id !== null &&
-        (row.unlinked_at === null || row.unlinked_at > it.time.now - HOUR),
-    );
-    const known = new Set(rows.map(({ source_id }) => source_id));
-    const newcomers = [...world.repositories.values()].filter(
-      (one) => !known.has(one.id) && isThere(one) && isListed(one) && isWithin(installationOf(one.ownerId)),
-    );
-    const functionsOf = (some: readonly RepositoryRow[]) =>
-      [...state.functions.values()].filter((one) => some.some(({ id }) => id === one.repository_id)).length;
-    return {
-      gone: going.filter((row) => row.unlinked_at === null),
-      tooMuch:
-        isTooMuch(going.length, going.length + staying.length + newcomers.length) ||
-        isTooMuch(functionsOf(going), functionsOf(going) + functionsOf(staying)),
-    };
-  };
-
-  for (let step = 0; step < steps; step++) {
-    const before = await snapshot();
-    const held = await it.brake.heldAt(world.instance);
-    const wasHeld = new Set(
-      (await it.brake.list()).flatMap(({ repositories }) =>
-        repositories.map(({ repositoryId }) => repositoryId),
-      ),
-    );
-    const row = pickRow(before);
-    const hosted = row && hostedOf(row);
-    const any = random.pick([...world.repositories.values(), ...(hosted ? [hosted] : [])]);
-    /** Functions that this step may delete since a newer stack file lacks them. */
-    let mayPrune: RunUnderWay | undefined;
-    /** Of what this step may find gone all at once. */
-    let reading: ReturnType<typeof due> | undefined;
-    let failed = false;
-    let what: string;
-    switch (random.between(0, 16)) {
-      case 0:
-        what = "is unlinked or linked";
-        any.isLinked = !any.isLinked;
-        break;
-      case 1:
-        what = "many are unlinked or linked";
-        for (const one of world.repositories.values())
-          if (random.chance(0.7)) one.isLinked = random.chance(0.3);
-        break;
-      case 2:
-        what = "the host denies";
-        if (random.chance(0.5)) world.denied.clear();
-        else for (const { id } of world.repositories.values()) if (random.chance(0.6)) world.denied.add(id);
-        break;
-      case 3:
-        what = "the list lacks some";
-        world.unlisted.clear();
-        for (const { id } of world.repositories.values()) if (random.chance(0.3)) world.unlisted.add(id);
-        break;
-      case 4:
-        what = "the host fails, or not";
-        {
-          const kinds = random
-            .shuffled(["list", "repository", "installation"])
-            .slice(0, random.between(0, 3));
-          const part = random.fraction();
-          world.fails = (call) => kinds.includes(call) && random.chance(part);
-        }
-        break;
-      case 5:
-        what = "the operator's list changes";
-        isAllowed = random.chance(0.8);
-        break;
-      case 6: {
-        what = "everything is well, and read";
-        world.fails = () => false;
-        world.denied.clear();
-        world.unlisted.clear();
-        isAllowed = true;
-        for (const one of world.repositories.values()) one.isLinked = true;
-        await it.lookAtHost(world);
-        break;
-      }
-      case 7:
-        what = "time goes on";
-        it.time.now += random.pick([HOUR / 60, HOUR / 2, 5 * HOUR, 13 * HOUR]);
-        break;
-      case 8:
-        what = "an operator confirms";
-        for (const { id } of await it.brake.list())
-          if (random.chance(0.5)) await it.brake.confirm(id, { subject: "local", address: undefined });
-        break;
-      case 9:
-        what = "sweep";
-        await it.removal.sweep();
-        break;
-      case 10:
-      case 11:
-        what = "look";
-        try {
-          await it.look(world, any);
-        } catch {
-          failed = true;
-        }
-        break;
-      case 12: {
-        what = "look at the host";
-        reading = due(before, held);
-        try {
-          await it.lookAtHost(world);
-        } catch {
-          failed = true;
-        }
-        break;
-      }
-      case 13: {
-        what = "look at an installation";
-        const installation = installationOf(random.pick(accounts).id);
-        reading = due(before, held, installation);
-        const owners = new Set(reading.gone.map(({ owner_id }) => owner_id));
-        const routed = [...before.functions.values()].filter(
-          (one) => owners.has(one.owner_id) && one.unrouted_at === null,
-        );
-        const isRemoved = reading.gone.length > 0 && routed.length <= 5;
-        try {
-          const looked = await it.links.lookAtInstallation(world.host, installation, NEVER);
-          // The host says `removed` where nothing of it is linked; then a few functions may go at once.
-          if (isRemoved && !looked.some(({ kind }) => kind === "linked")) reading = undefined;
-        } catch {
-          failed = true;
-        }
-        break;
-      }
-      case 14:
-        what = "a run begins";
-        if (!pending && row && row.unlinked_at === null && hosted) {
-          hosted.functions = random.shuffled(FUNCTIONS).slice(0, random.between(1, 4));
-          const kept = hosted.functions;
-          const { finish } = await start(row, kept);
-          pending = { repositoryId: row.id, kept, finish };
-        }
-        break;
-      default:
-        what = "the run ends";
-        if (pending) {
-          if ((await pending.finish()) === undefined) mayPrune = pending;
-          else count("refused run");
-          pending = undefined;
-        }
-    }
-    count(what);
-    if (failed) count("failed reading");
-    check(before, await snapshot(), what, mayPrune, reading, wasHeld, failed);
-  }
-  if (pending) await pending.finish();
-  world.fails = () => false;
-  await it.lookAtHost(world);
+  await worlds.settle();
   it.time.now += DAY;
   await it.removal.sweep();
-  const end = await snapshot();
-  expect(leftOver(end), `at the end, GOAL_SEED=${SEED}`).toEqual([]);
-  return steps;
+  expect(leftOver(await worlds.snapshot(), worlds, it.time.now), `GOAL_SEED=${SEED}`).toEqual([]);
+}
 
-  function check(
-    before: Snapshot,
-    after: Snapshot,
-    what: string,
-    mayPrune: RunUnderWay | undefined,
-    reading: ReturnType<typeof due> | undefined,
-    wasHeld: ReadonlySet<string>,
-    failed: boolean,
-  ): void {
-    const about = `by "${what}", GOAL_SEED=${SEED}`;
-    const cutoff = it.time.now - DAY;
-    for (const [id, row] of before.functions) {
-      if (after.functions.has(id)) continue;
-      const isPruned = mayPrune?.repositoryId === row.repository_id && !mayPrune.kept.includes(row.name);
-      const isOverdue = what === "sweep" && row.unrouted_at !== null && row.unrouted_at <= cutoff;
-      if (!isPruned && !isOverdue) expect.fail(`${row.name} was deleted ${about}`);
-      count("deleted");
-    }
-    const unlinked: RepositoryRow[] = [];
-    for (const [id, row] of before.repositories) {
-      const now = after.repositories.get(id);
-      if (now === undefined) {
-        const isOverdue = row.unlinked_at !== null && row.unlinked_at <= cutoff;
-        if (what !== "sweep" || !isOverdue) expect.fail(`the repository ${row.name} was deleted ${about}`);
-        continue;
-      }
-      if (row.unlinked_at !== null && now.unlinked_at === null) count("routed again");
-      if (row.unlinked_at !== null || now.unlinked_at === null) continue;
-      unlinked.push(row);
-      if (isThere(hostedOf(row))) expect.fail(`${row.name} was unlinked although it is linked ${about}`);
-    }
-    if (reading) checkBrake(reading, unlinked, after, wasHeld, failed, about);
-    if (what === "sweep" && leftOver(after).length > 0)
-      expect.fail(`left over: ${leftOver(after).join()} ${about}`);
-    const live = [...after.functions.values()].filter(({ unrouted_at }) => unrouted_at === null);
-    expect(it.routes.routes.map(({ functionId }) => functionId).toSorted(), about).toEqual(
-      live.map(({ id }) => id).toSorted(),
-    );
-    for (const { repository_id, name } of live)
-      if (after.repositories.get(repository_id)?.unlinked_at !== null)
-        expect.fail(`${name} is routed although its repository is not linked ${about}`);
-  }
+type Count = (what: string, times?: number) => void;
 
-  function checkBrake(
-    { gone, tooMuch }: ReturnType<typeof due>,
-    unlinked: readonly RepositoryRow[],
-    after: Snapshot,
-    wasHeld: ReadonlySet<string>,
-    failed: boolean,
-    about: string,
-  ): void {
-    const fresh = unlinked.filter(({ id }) => !wasHeld.has(id));
-    if (tooMuch && fresh.length > 0) expect.fail(`${fresh.length} of ${gone.length} went at once ${about}`);
-    if (tooMuch && gone.some(({ id }) => !wasHeld.has(id))) count("held");
-    if (tooMuch || failed) return;
-    count("let go", fresh.length);
-    const stayed = gone.filter(
-      ({ id }) => !wasHeld.has(id) && after.repositories.get(id)?.unlinked_at === null,
-    );
-    if (stayed.length > 0) expect.fail(`${stayed.map(({ name }) => name).join()} stayed ${about}`);
-  }
+/** What is gone although neither a newer stack file lacks it nor it was without a route, or a link, for a day. */
+function deletedWrongly(
+  before: Snapshot,
+  after: Snapshot,
+  { swept, published }: Outcome,
+  now: number,
+  count: Count,
+): string[] {
+  const isOverdue = (at: number | null) => swept === true && at !== null && at <= now - DAY;
+  const functions = [...before.functions.values()].filter(({ id }) => !after.functions.has(id));
+  const repositories = [...before.repositories.values()].filter(({ id }) => !after.repositories.has(id));
+  const isPruned = ({ repository_id, name }: FunctionRow) =>
+    published?.repositoryId === repository_id && !published.names.includes(name);
+  count("pruned", functions.filter(isPruned).length);
+  count("deleted", functions.filter((row) => isOverdue(row.unrouted_at)).length);
+  return [
+    ...functions.filter((row) => !isPruned(row) && !isOverdue(row.unrouted_at)),
+    ...repositories.filter((row) => !isOverdue(row.unlinked_at)),
+  ].map(({ name }) => `${name} was deleted`);
+}
 
-  /** What should have been deleted by now. */
-  function leftOver({ functions, repositories }: Snapshot): string[] {
-    const cutoff = it.time.now - DAY;
-    const waits = pending?.repositoryId;
-    const late = (at: number | null) => at !== null && at <= cutoff;
-    return [
-      ...[...functions.values()].filter((row) => late(row.unrouted_at)),
-      ...[...repositories.values()].filter((row) => late(row.unlinked_at) && row.id !== waits),
-    ].map(({ name }) => name);
+function unlinkedWrongly(before: Snapshot, after: Snapshot, worlds: RemovalWorld, count: Count): string[] {
+  for (const { id, unlinked_at } of before.repositories.values())
+    if (unlinked_at !== null && after.repositories.get(id)?.unlinked_at === null) count("linked again");
+  return unlinkedBy(before, after)
+    .filter((row) => worlds.isThere(row))
+    .map(({ name }) => `${name} was unlinked, and it is linked`);
+}
+
+/** What an operator was told of may go once confirmed; all else goes at once where it is not too much, and not where it is. */
+function brakedWrongly(before: Snapshot, after: Snapshot, { due, failed }: Outcome, count: Count): string[] {
+  if (due === undefined) return [];
+  const isFresh = ({ id }: RepositoryRow) => !before.told.has(id);
+  const went = unlinkedBy(before, after).filter(isFresh);
+  const gone = due.gone.filter(isFresh);
+  if (due.tooMuch) {
+    if (gone.length > 0) count("held");
+    return went.map(({ name }) => `${name} went with too much else`);
   }
+  count("let go", went.length);
+  if (failed) return [];
+  return gone.filter((row) => !went.includes(row)).map(({ name }) => `${name} stayed`);
+}
+
+function unlinkedBy(before: Snapshot, after: Snapshot): RepositoryRow[] {
+  return [...before.repositories.values()].filter(({ id, unlinked_at }) => {
+    const now = after.repositories.get(id);
+    return unlinked_at === null && now !== undefined && now.unlinked_at !== null;
+  });
+}
+
+/** Routes are those of what is live, and nothing is live whose repository is not linked. */
+function routedWrongly(after: Snapshot, it: LinkedPlatform): string[] {
+  const live = [...after.functions.values()].filter(({ unrouted_at }) => unrouted_at === null);
+  const routed = new Set<string>(it.routes.routes.map(({ functionId }) => functionId));
+  return [
+    ...live.filter(({ id }) => !routed.delete(id)).map(({ name }) => `${name} has no route`),
+    ...[...routed].map((id) => `${after.functions.get(id)?.name ?? id} has a route`),
+    ...live
+      .filter(({ repository_id }) => after.repositories.get(repository_id)?.unlinked_at !== null)
+      .map(({ name }) => `${name} is live, and its repository is not linked`),
+  ];
+}
+
+/** What should have been deleted by now. */
+function leftOver({ functions, repositories }: Snapshot, worlds: RemovalWorld, now: number): string[] {
+  const isLate = (at: number | null) => at !== null && at <= now - DAY;
+  return [
+    ...[...functions.values()].filter((row) => isLate(row.unrouted_at)),
+    ...[...repositories.values()].filter((row) => isLate(row.unlinked_at) && row.id !== worlds.runningFor),
+  ].map(({ name }) => `${name} is left over`);
 }
