@@ -85,6 +85,13 @@ const STEPS: readonly (readonly string[])[] = [
     `alter table audit_events add column details text not null default '{}'`,
     `alter table audit_events add column hash text`,
     `create index audit_by_owner on audit_events (owner_id, id)`,
+    `create trigger audit_events_are_appended before insert on audit_events
+      when new.hash is null or new.id <> (select coalesce(max(id), 0) + 1 from audit_events)
+      begin select raise(abort, 'audit events are appended, each with its hash'); end`,
+    `create trigger audit_events_are_not_changed before update on audit_events
+      begin select raise(abort, 'audit events are never changed'); end`,
+    `create trigger audit_events_are_kept before delete on audit_events
+      begin select raise(abort, 'audit events are never deleted'); end`,
   ],
 ];
 

@@ -50,7 +50,7 @@ export interface Schema {
     /** JSON: one count for each bucket of the duration histogram. */
     duration_counts: string;
   };
-  audit_events: WithDefaults<AuditEventRow, "id" | "owner_id" | "address" | "details" | "hash">;
+  audit_events: AuditEventRow;
 }
 
 export interface PersonRow {
@@ -76,6 +76,7 @@ export interface AccessTokenRow {
 }
 
 export interface AuditEventRow {
+  /** From 1, without a gap. */
   id: number;
   at: number;
   actor: string;
@@ -88,7 +89,7 @@ export interface AuditEventRow {
   address: string;
   /** JSON: old and new values of settings, never secrets. */
   details: string;
-  /** SHA-256, hexadecimal, of this event and the hash before it; `null` in what was written before there were hashes. */
+  /** SHA-256, hexadecimal, over this event and the hash before it; `null` in what was written before there were hashes. */
   hash: string | null;
 }
 

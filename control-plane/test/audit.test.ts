@@ -1,0 +1,473 @@
+import { execFile } from "node:child_process";
+import { appendFile, readFile, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
+import { Secret } from "@openfaas-cloud/shared/env.ts";
+import { sql } from "kysely";
+import { describe, expect, it } from "vitest";
+import { eventually } from "../../test/support/eventually.ts";
+import { temporaryFolder } from "../../test/support/temporary-folder.ts";
+import type { AuditEvent } from "../src/ports/audit-sink/audit-sink.ts";
+import { openHeadExport } from "../src/ports/audit-sink/export-head.ts";
+import { makeHeadKey, openHeadSigner, readHeadKey, readHeads } from "../src/ports/audit-sink/head.ts";
+import { openStoreAuditSink } from "../src/ports/audit-sink/store.ts";
+import { verifyChain } from "../src/ports/audit-sink/verify-chain.ts";
+import { openSqliteStore } from "../src/ports/store/sqlite.ts";
+import type { Store } from "../src/ports/store/store.ts";
+
+const EVENT: AuditEvent = {
+  actor: "github.com:583231",
+  action: "secret.set",
+  object: "alice/db-password",
+  result: "set",
+  ownerId: "owner-a",
+};
+
+async function open() {
+  const stack = new AsyncDisposableStack();
+  const dir = stack.use(await temporaryFolder());
+  const store = stack.adopt(await openSqliteStore(join(dir.path, "control-plane.sqlite")), (it) =>
+    it.destroy(),
+  );
+  return {
+    store,
+    dir: dir.path,
+    audit: openStoreAuditSink(store),
+    [Symbol.asyncDispose]: () => stack.disposeAsync(),
+  };
+}
+
+const rowsOf = (store: Store) => store.selectFrom("audit_events").selectAll().orderBy("id").execute();
+
+/** What stands between whoever can write to the file and the table. */
+async function dropTriggers(store: Store): Promise<void> {
+  for (const name of ["are_appended", "are_not_changed", "are_kept"]) {
+    await sql.raw(`drop trigger audit_events_${name}`).execute(store);
+  }
+}
+
+describe("the audit trail", () => {
+  it("takes events and never lets go of them", async () => {
+    await using it = await open();
+    await it.audit.append(EVENT);
+    await it.audit.append({
+      ...EVENT,
+      ownerId: undefined,
+      address: "192.0.2.7",
+      details: { from: 1, to: 2 },
+    });
+    expect(await rowsOf(it.store)).toMatchObject([
+      { id: 1, actor: "github.com:583231", owner_id: "owner-a", address: "", details: "{}" },
+      { id: 2, owner_id: null, address: "192.0.2.7", details: '{"from":1,"to":2}' },
+    ]);
+    expect(await verifyChain(it.store)).toMatchObject({ kind: "intact", events: 2, unhashed: 0, vouched: 0 });
+  });
+
+  it.each([
+    ["changed", "update audit_events set result = 'denied' where id = 1", /never changed/],
+    ["deleted", "delete from audit_events where id = 1", /never deleted/],
+    [
+      "replaced",
+      "insert or replace into audit_events select 1, at, actor, action, object, 'x', owner_id, address, details, hash from audit_events limit 1",
+      /appended/,
+    ],
+    [
+      "put in without a hash",
+      "insert into audit_events (at, actor, action, object, result) values (1, 'a', 'b', 'c', 'd')",
+      /appended/,
+    ],
+  ])("refuses that an event is %s", async (_how, statement, refusal) => {
+    await using it = await open();
+    await it.audit.append(EVENT);
+    const before = await rowsOf(it.store);
+    await expect(sql.raw(statement).execute(it.store)).rejects.toThrow(refusal);
+    expect(await rowsOf(it.store)).toEqual(before);
+  });
+
+  it("does not fork where many append at once, alone and within transactions", async () => {
+    await using it = await open();
+    const withinOne = it.store.transaction().execute(async (transaction) => {
+      await Promise.all(Array.from({ length: 20 }, () => it.audit.append(EVENT, transaction)));
+    });
+    await Promise.all([withinOne, ...Array.from({ length: 20 }, () => it.audit.append(EVENT))]);
+    expect(await verifyChain(it.store)).toMatchObject({ kind: "intact", events: 40 });
+  });
+
+  it("keeps an event exactly where the act is kept", async () => {
+    await using it = await open();
+    const act = it.store.transaction().execute(async (transaction) => {
+      await it.audit.append(EVENT, transaction);
+      throw new Error("the act failed");
+    });
+    await expect(act).rejects.toThrow("the act failed");
+    await it.audit.append({ ...EVENT, result: "set again" });
+    expect(await rowsOf(it.store)).toMatchObject([{ id: 1, result: "set again" }]);
+    expect(await verifyChain(it.store)).toMatchObject({ kind: "intact", events: 1 });
+  });
+
+  it.each([
+    ["a line break", "set\n[admin] all: 'granted'", "set\\n[admin] all: 'granted'"],
+    ["a carriage return and an escape sequence", "a\r\u001b[2Kb", "a\\u{d}\\u{1b}[2Kb"],
+    ["a change of direction", "a\u202eb", "a\\u{202e}b"],
+    ["a line separator", "a\u2028b", "a\\u{2028}b"],
+    ["what looks like an escape", "a\\nb", "a\\\\nb"],
+    ["half of a character", "a\ud83d", "a\ufffd"],
+    ["markup", "<b>&'\"", "<b>&'\""],
+  ])("keeps %s as one harmless line", async (_what, given, kept) => {
+    await using it = await open();
+    await it.audit.append({ ...EVENT, result: given });
+    expect(await rowsOf(it.store)).toMatchObject([{ result: kept }]);
+    expect(await verifyChain(it.store)).toMatchObject({ kind: "intact" });
+  });
+
+  it("keeps 4 KiB of a field at most, and details that are JSON still", async () => {
+    await using it = await open();
+    await it.audit.append({
+      ...EVENT,
+      result: "ü".repeat(10_000),
+      details: { a: "ü\n".repeat(9_000), b: 1 },
+    });
+    await it.audit.append({ ...EVENT, details: { list: Array.from({ length: 9_000 }, () => 1) } });
+    const rows = await rowsOf(it.store);
+    for (const { result, details } of rows) {
+      expect(Buffer.byteLength(result)).toBeLessThanOrEqual(4096);
+      expect(Buffer.byteLength(details)).toBeLessThanOrEqual(4096);
+    }
+    expect(rows[0]?.result).toMatch(/^ü+…$/);
+    expect(JSON.parse(rows[0]?.details ?? "")).toMatchObject({ a: expect.stringMatching(/…$/), b: 1 });
+    expect(JSON.parse(rows[1]?.details ?? "")).toMatchObject({ omitted: expect.any(String) });
+  });
+
+  it("shows no secret that got into the details", async () => {
+    await using it = await open();
+    await it.audit.append({ ...EVENT, details: { token: new Secret("hunter2-hunter2-hunter2") } });
+    expect(JSON.stringify(await rowsOf(it.store))).not.toContain("hunter2");
+  });
+
+  it("takes no two different events for the same, however their text is divided", async () => {
+    const hashes = new Set<unknown>();
+    for (const [action, object] of [
+      ["a", 'b","c'],
+      ['a","b', "c"],
+      ["a,b", "c"],
+      ["a", "b,c"],
+    ] as const) {
+      await using it = await open();
+      await it.audit.append({ ...EVENT, action, object });
+      hashes.add((await rowsOf(it.store))[0]?.hash);
+    }
+    expect(hashes.size).toBe(4);
+  });
+});
+
+describe("events from before there were hashes", () => {
+  async function openOld() {
+    const it = await open();
+    await dropTriggers(it.store);
+    for (const result of ["first", "second"]) {
+      await sql`insert into audit_events (at, actor, action, object, result) values (1, 'a', 'b', 'c', ${result})`.execute(
+        it.store,
+      );
+    }
+    await it.audit.append(EVENT);
+    return it;
+  }
+
+  it("are tolerated before the first that has one, which covers them", async () => {
+    await using it = await openOld();
+    await it.audit.append(EVENT);
+    expect(await verifyChain(it.store)).toMatchObject({ kind: "intact", events: 4, unhashed: 2 });
+    await sql`update audit_events set result = 'other' where id = 1`.execute(it.store);
+    expect(await verifyChain(it.store)).toMatchObject({ kind: "broken", event: 3 });
+  });
+
+  it("are not tolerated after it", async () => {
+    await using it = await openOld();
+    await sql`insert into audit_events (at, actor, action, object, result) values (1, 'a', 'b', 'c', 'd')`.execute(
+      it.store,
+    );
+    expect(await verifyChain(it.store)).toMatchObject({
+      kind: "broken",
+      event: 4,
+      reason: expect.stringMatching(/no hash/),
+    });
+  });
+
+  it("are not tolerated under a number that nothing was ever appended under", async () => {
+    await using it = await openOld();
+    await sql`insert into audit_events (id, at, actor, action, object, result) values (0, 1, 'a', 'b', 'c', 'd')`.execute(
+      it.store,
+    );
+    expect(await verifyChain(it.store)).toMatchObject({ kind: "broken", event: 1 });
+  });
+});
+
+describe("G34: tampering", () => {
+  const EVENTS = 10_000;
+  const TAMPERINGS = 1_000;
+
+  /** Reproducible; `seed` is the number of the tampering. */
+  function chance(seed: number) {
+    let state = (seed + 1) * 0x9e3779b9;
+    return (below: number) => {
+      state = Math.imul(state ^ (state >>> 15), 0x2c1b3c6d);
+      state = Math.imul(state ^ (state >>> 12), 0x297a2d39);
+      state ^= state >>> 15;
+      return (state >>> 0) % below;
+    };
+  }
+
+  const FIELDS = [
+    "at",
+    "actor",
+    "action",
+    "object",
+    "result",
+    "owner_id",
+    "address",
+    "details",
+    "hash",
+  ] as const;
+
+  const TAMPER: Record<string, (store: Store, random: (below: number) => number) => Promise<unknown>> = {
+    edit: (store, random) => {
+      const field = FIELDS[random(FIELDS.length)] ?? "at";
+      const value = field === "at" ? 1 : field === "hash" ? "0".repeat(64) : "tampered";
+      return sql`update audit_events set ${sql.ref(field)} = ${value} where id = ${1 + random(EVENTS)}`.execute(
+        store,
+      );
+    },
+    drop: async (store, random) => {
+      const id = 1 + random(EVENTS);
+      await sql`delete from audit_events where id = ${id}`.execute(store);
+      // Half of the forgers close the gap, which needs two steps, since numbers are unique at all times.
+      if (random(2) === 0) await renumber(store, id, -1);
+    },
+    swap: async (store, random) => {
+      const a = 1 + random(EVENTS);
+      const b = ((a + random(EVENTS - 1)) % EVENTS) + 1;
+      await sql`update audit_events set id = -1 where id = ${a}`.execute(store);
+      await sql`update audit_events set id = ${a} where id = ${b}`.execute(store);
+      await sql`update audit_events set id = ${b} where id = -1`.execute(store);
+    },
+    insert: async (store, random) => {
+      const id = 1 + random(EVENTS + 1);
+      await renumber(store, id - 1, 1);
+      const from = 1 + random(EVENTS);
+      await sql`insert into audit_events select ${id}, at, actor, action, object, 'forged', owner_id, address, details, hash
+        from audit_events where id = ${from === id ? EVENTS + 1 : from} or id = ${EVENTS} limit 1`.execute(
+        store,
+      );
+    },
+    "cut the tail": (store, random) =>
+      sql`delete from audit_events where id > ${random(EVENTS)}`.execute(store),
+  };
+
+  async function renumber(store: Store, after: number, by: 1 | -1): Promise<void> {
+    await sql`update audit_events set id = -id - ${by} where id > ${after}`.execute(store);
+    await sql`update audit_events set id = -id where id < 0`.execute(store);
+  }
+
+  class Undo extends Error {}
+
+  it(`finds each of ${TAMPERINGS} among ${EVENTS} events`, async () => {
+    await using it = await open();
+    await it.store.transaction().execute(async (transaction) => {
+      for (let i = 0; i < EVENTS; i++) await it.audit.append({ ...EVENT, object: `alice/${i}` }, transaction);
+    });
+    await dropTriggers(it.store);
+    await sql`drop index audit_by_owner`.execute(it.store);
+    const tail = (await rowsOf(it.store)).at(-1);
+    const head = { event: EVENTS, hash: tail?.hash ?? "", at: Date.now() };
+    expect(await verifyChain(it.store, [head])).toMatchObject({
+      kind: "intact",
+      events: EVENTS,
+      vouched: EVENTS,
+    });
+
+    const kinds = Object.keys(TAMPER);
+    const missed: string[] = [];
+    for (let i = 0; i < TAMPERINGS; i++) {
+      const kind = kinds[i % kinds.length] ?? "edit";
+      const tampering = it.store.transaction().execute(async (transaction) => {
+        await TAMPER[kind]?.(transaction, chance(i));
+        const verdict = await verifyChain(transaction, [head]);
+        if (verdict.kind !== "broken") missed.push(`${kind} ${i}`);
+        throw new Undo();
+      });
+      await tampering.catch((error: unknown) => {
+        if (!(error instanceof Undo)) throw error;
+      });
+    }
+    expect(missed).toEqual([]);
+    expect(await verifyChain(it.store, [head])).toMatchObject({ kind: "intact", events: EVENTS });
+  }, 300_000);
+});
+
+describe("exported heads", () => {
+  async function openExport() {
+    const it = await open();
+    const file = join(it.dir, "elsewhere", "heads");
+    const signer = await openHeadSigner(await makeHeadKey());
+    const errors: unknown[] = [];
+    const told: string[] = [];
+    const options = {
+      store: it.store,
+      file,
+      signer,
+      everyMs: 3_600_000,
+      onError: (error: unknown) => errors.push(error),
+      tell: async (head: string) => void told.push(head),
+    };
+    return {
+      ...it,
+      file,
+      signer,
+      errors,
+      told,
+      exportHeads: () => openHeadExport(options),
+      heads: async () => readHeads(file, await readHeadKey(`${file}.jwk`)),
+    };
+  }
+
+  it("are exported at stop, and once for as long as nothing is appended", async () => {
+    await using it = await openExport();
+    {
+      await using exporting = await it.exportHeads();
+      await it.audit.append(EVENT);
+      await exporting.export();
+      await exporting.export();
+      await it.audit.append(EVENT);
+    }
+    const rows = await rowsOf(it.store);
+    expect(await it.heads()).toMatchObject([
+      { event: 1, hash: rows[0]?.hash },
+      { event: 2, hash: rows[1]?.hash },
+    ]);
+    expect(it.told).toHaveLength(2);
+    expect(it.errors).toEqual([]);
+  });
+
+  it("are exported every so often", async () => {
+    await using it = await openExport();
+    await it.audit.append(EVENT);
+    const { store, file, signer } = it;
+    await using _ = await openHeadExport({ store, file, signer, everyMs: 5, onError: () => undefined });
+    await eventually("a head is exported", async () => (await it.heads()).length > 0);
+  });
+
+  it("are in files that only the platform's user reads", async () => {
+    await using it = await openExport();
+    await using _ = await it.exportHeads();
+    const { stdout } = await promisify(execFile)("stat", ["-c", "%a", it.file]);
+    expect(stdout.trim()).toBe("600");
+  });
+
+  it("tell of an end that was cut off, and of a history that was written anew", async () => {
+    await using it = await openExport();
+    await using exporting = await it.exportHeads();
+    for (let i = 0; i < 5; i++) await it.audit.append(EVENT);
+    await exporting.export();
+    await dropTriggers(it.store);
+    await it.store.deleteFrom("audit_events").where("id", ">", 3).execute();
+    expect(await verifyChain(it.store)).toMatchObject({ kind: "intact", events: 3 });
+    expect(await verifyChain(it.store, await it.heads())).toMatchObject({
+      kind: "broken",
+      event: 4,
+      reason: expect.stringMatching(/cut off.*event 5/),
+    });
+    await it.audit.append(EVENT);
+    await it.audit.append({ ...EVENT, result: "other" });
+    expect(await verifyChain(it.store)).toMatchObject({ kind: "intact", events: 5 });
+    expect(await verifyChain(it.store, await it.heads())).toMatchObject({ kind: "broken", event: 5 });
+    await expect(exporting.export()).rejects.toThrow("audit event 5");
+  });
+
+  it("are believed only where they were signed by the key", async () => {
+    await using it = await openExport();
+    await it.audit.append(EVENT);
+    await using exporting = await it.exportHeads();
+    await exporting.export();
+    const [line = ""] = (await readFile(it.file, "utf8")).split("\n");
+    const [header, , signature] = line.split(".");
+    const forged = Buffer.from(JSON.stringify({ event: 9, hash: "0".repeat(64), at: 1 })).toString(
+      "base64url",
+    );
+    const stranger = await (await openHeadSigner(await makeHeadKey())).sign({
+      event: 1,
+      hash: "0".repeat(64),
+      at: 1,
+    });
+    for (const bad of [`${header}.${forged}.${signature}`, stranger, "x", `${line}.`]) {
+      await writeFile(it.file, `${line}\n${bad}\n`);
+      await expect(it.heads()).rejects.toThrow("Line 2");
+    }
+  });
+
+  it("go on after a power failure in the middle of a line", async () => {
+    await using it = await openExport();
+    await it.audit.append(EVENT);
+    {
+      await using exporting = await it.exportHeads();
+      await exporting.export();
+    }
+    await appendFile(it.file, "eyJhbGciOi");
+    await it.audit.append(EVENT);
+    await (await it.exportHeads())[Symbol.asyncDispose]();
+    expect(await it.heads()).toMatchObject([{ event: 1 }, { event: 2 }]);
+  });
+
+  it("keep the first key beside them, whatever key signs later", async () => {
+    await using it = await openExport();
+    await it.audit.append(EVENT);
+    await (await it.exportHeads())[Symbol.asyncDispose]();
+    await it.audit.append(EVENT);
+    const { store, file } = it;
+    const signer = await openHeadSigner(await makeHeadKey());
+    await (await openHeadExport({ store, file, signer, onError: () => undefined }))[Symbol.asyncDispose]();
+    await expect(it.heads()).rejects.toThrow("Line 2");
+  });
+});
+
+describe("the operator's command", () => {
+  const SCRIPT = fileURLToPath(new URL("../src/verify-audit.ts", import.meta.url));
+  const run = (...args: string[]) =>
+    promisify(execFile)(process.execPath, [SCRIPT, ...args]).then(
+      ({ stdout }) => ({ code: 0, output: stdout }),
+      (error: { code: number; stdout: string; stderr: string }) => ({
+        code: error.code,
+        output: error.stdout + error.stderr,
+      }),
+    );
+
+  it("says what the trail is worth, while the platform runs and after", async () => {
+    await using it = await open();
+    const file = join(it.dir, "audit", "heads");
+    await it.audit.append(EVENT);
+    expect(await run(it.dir)).toMatchObject({
+      code: 0,
+      output: expect.stringMatching(/Intact: 1 events.*No exported head/),
+    });
+    const signer = await openHeadSigner(await makeHeadKey());
+    await (await openHeadExport({ store: it.store, file, signer, onError: () => undefined }))[
+      Symbol.asyncDispose
+    ]();
+    await it.audit.append(EVENT);
+    expect(await run(it.dir)).toMatchObject({
+      code: 0,
+      output: expect.stringMatching(/2 events.*up to event 1\./),
+    });
+    await dropTriggers(it.store);
+    await it.store.updateTable("audit_events").set({ result: "x" }).where("id", "=", 2).execute();
+    await it.store.destroy();
+    expect(await run(it.dir)).toMatchObject({ code: 1, output: expect.stringMatching(/BROKEN at event 2/) });
+  });
+
+  it("says so where it cannot be found out", async () => {
+    await using it = await open();
+    expect(await run()).toMatchObject({ code: 2, output: expect.stringMatching(/Usage/) });
+    expect(await run(join(it.dir, "nowhere"))).toMatchObject({ code: 2 });
+    expect(await run(it.dir, "--heads", join(it.dir, "nowhere"))).toMatchObject({ code: 2 });
+  });
+});
