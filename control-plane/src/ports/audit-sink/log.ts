@@ -1,0 +1,15 @@
+import type { Logger } from "../../logger.ts";
+import type { AuditReceiver } from "./audit-sink.ts";
+
+const MOST_EVENTS = 100;
+
+/** Writes each event as one line of the structured log, under `audit`. */
+export function openLogReceiver(logger: Logger): AuditReceiver {
+  return {
+    name: "log",
+    most: MOST_EVENTS,
+    async deliver(events) {
+      for (const event of events) logger.info({ audit: event }, "audit");
+    },
+  };
+}
