@@ -53,6 +53,7 @@ export function openReporter(options: {
         action: "run.end",
         object: `${repository.owner}/${repository.name}@${run.commit_sha}`,
         result: end.state === "succeeded" ? end.state : `${end.state}: ${end.reason}`,
+        ownerId: run.owner_id,
       });
       await sendStatus(run, repository, {
         state: end.state === "succeeded" ? "success" : "failure",

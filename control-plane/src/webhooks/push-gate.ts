@@ -63,7 +63,7 @@ export function openPushGate(options: {
           note: `${push.branch} is not the deploy branch (${repository.default_branch}), so nothing is deployed.`,
         };
       }
-      const run = await queue.enqueue({
+      const trigger = {
         trigger: "push",
         owner_id: repository.owner_id,
         repository_id: repository.id,
@@ -73,13 +73,19 @@ export function openPushGate(options: {
         message: push.message,
         author: push.author,
         person: push.person,
-      });
-      await audit.append({
-        actor: push.person,
-        action: "push.receive",
-        object: `${push.repository.owner}/${push.repository.name}@${push.commit}`,
-        result: `run ${run.id}`,
-      });
+      } as const;
+      const run = await queue.enqueue(trigger, (within, { id }) =>
+        audit.append(
+          {
+            actor: push.person,
+            action: "push.receive",
+            object: `${push.repository.owner}/${push.repository.name}@${push.commit}`,
+            result: `run ${id}`,
+            ownerId: repository.owner_id,
+          },
+          within,
+        ),
+      );
       return followRun(run.id, options);
     },
   };

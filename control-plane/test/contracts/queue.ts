@@ -1,6 +1,12 @@
 import { describe, expect, it } from "vitest";
-import { LEASE_MS, MOST_ATTEMPTS, type NewTrigger, type Queue } from "../../src/ports/queue/queue.ts";
-import type { Store } from "../../src/ports/store/store.ts";
+import {
+  LEASE_MS,
+  MOST_ATTEMPTS,
+  type NewTrigger,
+  type Queue,
+  type Run,
+} from "../../src/ports/queue/queue.ts";
+import type { Queries, Store } from "../../src/ports/store/store.ts";
 import type { RunNews } from "../../src/run-feed.ts";
 
 export interface QueueUnderTest extends AsyncDisposable {
@@ -192,6 +198,31 @@ export function describeQueue(name: string, open: () => Promise<QueueUnderTest>)
         false,
       );
       expect(await stateOf(it, run.id)).toMatchObject({ state: "succeeded", reason: null });
+    });
+
+    it("writes what else belongs to a trigger or a stop with it, or neither", async () => {
+      await using it = await open();
+      const note = (what: string) => (transaction: Queries, run: Run) =>
+        transaction
+          .insertInto("meta")
+          .values({ key: `note-${what}`, value: run.id })
+          .execute()
+          .then(() => undefined);
+      const fail = () => Promise.reject(new Error("could not be written"));
+      const reason = { state: "cancelled", kind: "cancelled", reason: "asked" } as const;
+
+      await expect(it.queue.enqueue(push("a", "main", "1"), fail)).rejects.toThrow("could not be written");
+      expect(await it.queue.depth()).toEqual({ queued: 0, running: 0 });
+      const run = await it.queue.enqueue(push("a", "main", "1"), note("trigger"));
+      await expect(it.queue.stop(run.id, reason, fail)).rejects.toThrow("could not be written");
+      expect(await it.queue.depth()).toEqual({ queued: 1, running: 0 });
+      expect(await it.queue.stop(run.id, reason, note("stop"))).toBe(true);
+      expect(await it.queue.stop(run.id, reason, note("late"))).toBe(false);
+      const notes = await it.store.selectFrom("meta").selectAll().where("key", "like", "note-%").execute();
+      expect(notes.map(({ key, value }) => [key, value]).toSorted()).toEqual([
+        ["note-stop", run.id],
+        ["note-trigger", run.id],
+      ]);
     });
 
     it("says how many runs wait before one", async () => {

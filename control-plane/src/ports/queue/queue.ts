@@ -1,4 +1,5 @@
 import type { RunRow } from "../store/schema.ts";
+import type { Queries } from "../store/store.ts";
 
 export type Run = RunRow;
 
@@ -27,6 +28,9 @@ export type NewTrigger = Pick<
   | "person"
 >;
 
+/** Writes more within the transaction that changes a run, so that neither is there without the other. */
+export type Also = (transaction: Queries, run: Run) => Promise<void>;
+
 export const LEASE_MS = 15_000;
 export const HEARTBEAT_MS = 5_000;
 /** Times the platform may die while a run is under way before the run counts as what kills it. */
@@ -42,7 +46,7 @@ export const MOST_ATTEMPTS = 5;
  */
 export interface Queue {
   /** Stores the trigger's run; durable when it resolves. */
-  enqueue(trigger: NewTrigger): Promise<Run>;
+  enqueue(trigger: NewTrigger, also?: Also): Promise<Run>;
   /**
    * A run to execute, leased to `holder`; `undefined` where none may start now. `busy` are the runs that `holder` executes
    * already: a machine that slept wakes up to leases that ran out, and must not take its own runs for orphans.
@@ -55,7 +59,7 @@ export interface Queue {
   /** Puts a run back to the queue unharmed, for a platform that stops on purpose; ends it where it was asked to stop. */
   release(runId: string, holder: string): Promise<void>;
   /** Asks a run to stop: a queued one ends at once, one under way when its holder notices. @returns false where it had ended. */
-  stop(runId: string, reason: StopReason): Promise<boolean>;
+  stop(runId: string, reason: StopReason, also?: Also): Promise<boolean>;
   /** Frees the runs of all other holders: for a store that only one process can have open, at its start. */
   reclaim(holder: string): Promise<void>;
   /** Queued runs that were triggered before this one. Those of owners with less under way may overtake. */

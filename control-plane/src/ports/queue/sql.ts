@@ -4,6 +4,7 @@ import type { RunFeed, RunNews } from "../../run-feed.ts";
 import type { Schema } from "../store/schema.ts";
 import type { Queries, Store } from "../store/store.ts";
 import {
+  type Also,
   LEASE_MS,
   MOST_ATTEMPTS,
   type NewTrigger,
@@ -26,10 +27,12 @@ export function openSqlQueue(options: {
   };
 
   return {
-    async enqueue(trigger) {
-      const { run, news } = await store
-        .transaction()
-        .execute((transaction) => enqueue(transaction, trigger, now()));
+    async enqueue(trigger, also) {
+      const { run, news } = await store.transaction().execute(async (transaction) => {
+        const enqueued = await enqueue(transaction, trigger, now());
+        await also?.(transaction, enqueued.run);
+        return enqueued;
+      });
       tell(news);
       feed.changed(run.id);
       return run;
@@ -90,10 +93,12 @@ export function openSqlQueue(options: {
       tell(news);
     },
 
-    async stop(runId, reason) {
-      const news = await store
-        .transaction()
-        .execute((transaction) => requestStop(transaction, [runId], reason, now()));
+    async stop(runId, reason, also) {
+      const news = await store.transaction().execute(async (transaction) => {
+        const stopped = await requestStop(transaction, [runId], reason, now());
+        if (stopped.length > 0) await writeAlso(transaction, runId, also);
+        return stopped;
+      });
       tell(news);
       return news.length > 0;
     },
@@ -128,6 +133,16 @@ export function openSqlQueue(options: {
       return { queued: of("queued"), running: of("running") };
     },
   };
+}
+
+async function writeAlso(transaction: Transaction<Schema>, runId: string, also?: Also): Promise<void> {
+  if (!also) return;
+  const run = await transaction
+    .selectFrom("runs")
+    .selectAll()
+    .where("id", "=", runId)
+    .executeTakeFirstOrThrow();
+  await also(transaction, run);
 }
 
 type News = readonly [runId: string, what: RunNews];
