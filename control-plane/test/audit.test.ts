@@ -13,6 +13,7 @@ import { openHeadExport } from "../src/ports/audit-sink/export-head.ts";
 import { makeHeadKey, openHeadSigner, readHeadKey, readHeads } from "../src/ports/audit-sink/head.ts";
 import { openStoreAuditSink } from "../src/ports/audit-sink/store.ts";
 import { verifyChain } from "../src/ports/audit-sink/verify-chain.ts";
+import { type AuditFilter, listAuditEvents } from "../src/ports/store/audit-events.ts";
 import { openSqliteStore } from "../src/ports/store/sqlite.ts";
 import type { Store } from "../src/ports/store/store.ts";
 
@@ -200,6 +201,62 @@ describe("events from before there were hashes", () => {
       it.store,
     );
     expect(await verifyChain(it.store)).toMatchObject({ kind: "broken", event: 1 });
+  });
+});
+
+describe("a page of events", () => {
+  async function openWith(events: readonly Partial<AuditEvent>[]) {
+    const it = await open();
+    await it.store.transaction().execute(async (transaction) => {
+      for (const event of events) await it.audit.append({ ...EVENT, ...event }, transaction);
+    });
+    const idsOf = async (filter: Partial<AuditFilter>) => {
+      const page = await listAuditEvents(it.store, { limit: 3, ...filter });
+      return { ids: page.events.map(({ id }) => id), next: page.next };
+    };
+    return { ...it, idsOf };
+  }
+
+  it("has the newest first, and says where older ones are", async () => {
+    await using it = await openWith([{}, {}, {}, {}, {}]);
+    expect(await it.idsOf({})).toEqual({ ids: [5, 4, 3], next: 3 });
+    expect(await it.idsOf({ before: 3 })).toEqual({ ids: [2, 1], next: undefined });
+    expect(await it.idsOf({ before: 1 })).toEqual({ ids: [], next: undefined });
+  });
+
+  it("has none of another owner, nor of the platform, where it is of one owner", async () => {
+    await using it = await openWith([{ ownerId: "owner-b" }, {}, { ownerId: undefined }]);
+    expect(await it.idsOf({ ownerId: "owner-a" })).toMatchObject({ ids: [2] });
+    expect(await it.idsOf({})).toMatchObject({ ids: [3, 2, 1] });
+  });
+
+  it("is filtered by who, what and when", async () => {
+    await using it = await openWith([{ actor: "local" }, { action: "run.end" }, {}]);
+    expect(await it.idsOf({ actor: "local" })).toMatchObject({ ids: [1] });
+    expect(await it.idsOf({ action: "run.end" })).toMatchObject({ ids: [2] });
+    const [first] = await rowsOf(it.store);
+    const at = first?.at ?? 0;
+    expect(await it.idsOf({ from: at })).toMatchObject({ ids: [3, 2, 1] });
+    expect(await it.idsOf({ until: at })).toMatchObject({ ids: [] });
+    expect(await it.idsOf({ from: at + 60_000 })).toMatchObject({ ids: [] });
+  });
+
+  it("names the person where that is a known one", async () => {
+    await using it = await openWith([{}, { actor: "github.com" }]);
+    await it.store
+      .insertInto("people")
+      .values({ subject: EVENT.actor, name: "Alice", created_at: 0 })
+      .execute();
+    const { events } = await listAuditEvents(it.store, { limit: 3 });
+    expect(events.map(({ actor_name }) => actor_name)).toEqual([null, "Alice"]);
+  });
+
+  it("looks at so many events at a time, however few pass the filter", async () => {
+    const others = Array.from({ length: 10_050 }, () => ({}));
+    await using it = await openWith([{ actor: "local" }, ...others]);
+    const first = await it.idsOf({ actor: "local" });
+    expect(first).toEqual({ ids: [], next: 52 });
+    expect(await it.idsOf({ actor: "local", before: 52 })).toEqual({ ids: [1], next: undefined });
   });
 });
 

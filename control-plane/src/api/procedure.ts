@@ -11,8 +11,7 @@ import type { LogStore } from "../ports/log-store/log-store.ts";
 import type { Queue } from "../ports/queue/queue.ts";
 import type { Runtime } from "../ports/runtime/runtime.ts";
 import type { SecretStore } from "../ports/secret-store/secret-store.ts";
-import { ownersOf } from "../ports/store/owners.ts";
-import type { OwnerRow } from "../ports/store/schema.ts";
+import { type OwnerOfPerson, ownersOf } from "../ports/store/owners.ts";
 import type { Store } from "../ports/store/store.ts";
 import type { UsageSource } from "../ports/usage-source/usage-source.ts";
 import type { RoutePublisher } from "../routes/route-publisher.ts";
@@ -40,7 +39,7 @@ export interface SignedIn {
   readonly subject: string;
   readonly name: string;
   /** Owners the person may act for now, as the store says and not as the token did when it was issued. */
-  readonly owners: readonly OwnerRow[];
+  readonly owners: readonly OwnerOfPerson[];
   /** The session; `undefined` where an access token was presented. */
   readonly session: { readonly jti: string; readonly exp: number } | undefined;
 }
@@ -91,7 +90,7 @@ export const procedure = publicProcedure.use(({ ctx, next }) => {
 });
 
 /** The owner, where the person may act for it. A foreign one and a missing one look the same. */
-export function requireOwner(person: SignedIn, slug: string): OwnerRow {
+export function requireOwner(person: SignedIn, slug: string): OwnerOfPerson {
   const owner = person.owners.find((candidate) => candidate.slug === slug);
   if (!owner)
     throw new TRPCError({ code: "NOT_FOUND", message: `There is no owner ${slug} that you may see.` });

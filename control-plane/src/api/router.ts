@@ -1,3 +1,4 @@
+import { auditRouter } from "./audit.ts";
 import { functionsRouter } from "./functions.ts";
 import { platformRouter } from "./platform.ts";
 import { router } from "./procedure.ts";
@@ -11,6 +12,7 @@ export const appRouter = router({
   functions: functionsRouter,
   runs: runsRouter,
   secrets: secretsRouter,
+  audit: auditRouter,
 });
 
 /** The one thing the dashboard imports. */

@@ -141,3 +141,25 @@ export interface Platform {
   readonly isolation: { readonly sandboxed: boolean; readonly text: string };
   readonly languages: readonly { readonly name: string; readonly problem: string | undefined }[];
 }
+
+/** Who did what. Text is one line, with escapes for what is not to be shown as it is. */
+export interface AuditEventView {
+  readonly id: number;
+  readonly at: number;
+  /** Subject of the person, `platform`, or the instance of a source host. */
+  readonly actor: string;
+  /** Of the person, where it is one that is known. */
+  readonly actorName: string | undefined;
+  readonly action: string;
+  readonly object: string;
+  readonly result: string;
+  /** Empty where it came from the platform itself. */
+  readonly address: string;
+  readonly details: Readonly<Record<string, unknown>>;
+}
+
+export interface AuditPage {
+  readonly events: readonly AuditEventView[];
+  /** What to give as `before` for older ones; a page may be empty and older ones be there. `undefined` at the end. */
+  readonly next: number | undefined;
+}

@@ -1,0 +1,58 @@
+import { TRPCError } from "@trpc/server";
+import { z } from "zod";
+import { type AuditFilter, listAuditEvents } from "../ports/store/audit-events.ts";
+import type { Store } from "../ports/store/store.ts";
+import { isAtLeast } from "../role.ts";
+import { procedure, requireOwner, router } from "./procedure.ts";
+import type { AuditPage } from "./views.ts";
+
+const Filter = z.object({
+  actor: z.string().max(4096).optional(),
+  action: z.string().max(4096).optional(),
+  /** Milliseconds since the epoch; from inclusive, until exclusive. */
+  from: z.int().nonnegative().optional(),
+  until: z.int().nonnegative().optional(),
+  before: z.int().positive().optional(),
+  limit: z.int().min(1).max(100).default(50),
+});
+
+export const auditRouter = router({
+  /** What was done to what is the owner's. */
+  list: procedure
+    .input(Filter.extend({ owner: z.string().max(63) }))
+    .query(async ({ ctx, input }): Promise<AuditPage> => {
+      const owner = requireOwner(ctx.person, input.owner);
+      if (!isAtLeast(owner.role, "admin")) {
+        throw new TRPCError({
+          code: "FORBIDDEN",
+          message: `What was done at ${owner.slug} is for its admins to see.`,
+        });
+      }
+      return page(ctx.ports.store, { ...input, ownerId: owner.id });
+    }),
+
+  /** Everything that was done, at every owner and to the platform itself. */
+  listAll: procedure.input(Filter).query(async ({ ctx, input }): Promise<AuditPage> => {
+    if (ctx.person.subject !== "local")
+      throw new TRPCError({ code: "FORBIDDEN", message: "This is for the operators of the platform." });
+    return page(ctx.ports.store, input);
+  }),
+});
+
+async function page(store: Store, filter: AuditFilter): Promise<AuditPage> {
+  const { events, next } = await listAuditEvents(store, filter);
+  return {
+    events: events.map(({ id, at, actor, actor_name, action, object, result, address, details }) => ({
+      id,
+      at,
+      actor,
+      actorName: actor_name ?? undefined,
+      action,
+      object,
+      result,
+      address,
+      details: JSON.parse(details) as Record<string, unknown>,
+    })),
+    next,
+  };
+}
