@@ -2,18 +2,12 @@ import { must } from "@openfaas-cloud/shared/must.ts";
 import { DURATION_BUCKETS_S } from "@openfaas-cloud/shared/route.ts";
 import { TRPCError, tracked } from "@trpc/server";
 import { z } from "zod";
+import { replicasOf, stateOf } from "../function-state.ts";
 import { type Deployed, findFunction, listDeployed } from "../ports/store/functions.ts";
 import type { UsageMinute } from "../ports/usage-source/usage-source.ts";
 import { toLogPageView } from "./logs.ts";
 import { type ApiPorts, procedure, requireOwner, router, type SignedIn } from "./procedure.ts";
-import type {
-  FunctionDetail,
-  FunctionState,
-  FunctionSummary,
-  FunctionUsage,
-  UsageBar,
-  UsageWindow,
-} from "./views.ts";
+import type { FunctionDetail, FunctionSummary, FunctionUsage, UsageBar, UsageWindow } from "./views.ts";
 
 const HOUR = 60;
 const DAY = 24 * HOUR;
@@ -58,7 +52,7 @@ export const functionsRouter = router({
       commitMessage: run.message,
       commitAuthor: run.author,
       runId: deployed.run_id,
-      replicaList: replicasOf(deployed, ports).map(({ id, state, restarts, lastExit }) => ({
+      replicaList: replicasOf(deployed, ports.runtime).map(({ id, state, restarts, lastExit }) => ({
         id,
         state,
         restarts,
@@ -113,25 +107,16 @@ function missing(ref: z.infer<typeof FunctionRef>): TRPCError {
   });
 }
 
-function replicasOf(deployed: Deployed, ports: ApiPorts) {
-  const revision = ports.runtime
-    .list()
-    .find((running) => running.revisionId === deployed.revision.id && running.ownerId === deployed.owner_id);
-  return revision?.replicas ?? [];
-}
-
 function summary(deployed: Deployed, invocations: number, ports: ApiPorts): FunctionSummary {
-  const replicas = replicasOf(deployed, ports);
+  const replicas = replicasOf(deployed, ports.runtime);
   const ready = replicas.filter(({ state }) => state === "ready").length;
-  const wanted = deployed.revision.parsed.replicas;
-  const state: FunctionState = ready >= wanted ? "live" : ready > 0 ? "degraded" : "down";
   return {
     id: deployed.id,
     owner: deployed.slug,
     name: deployed.name,
     url: ports.urls.function(deployed.slug, deployed.name),
-    state,
-    replicas: { ready, wanted },
+    state: stateOf(deployed, replicas),
+    replicas: { ready, wanted: deployed.revision.parsed.replicas },
     repository: deployed.repository,
     branch: deployed.branch,
     commit: deployed.commit_sha,

@@ -1,12 +1,5 @@
 /** What the dashboard is shown: plain data, times in milliseconds since the epoch. */
-
-export type FunctionState =
-  /** Every wanted replica answers. */
-  | "live"
-  /** Some replica answers, another is being started again. */
-  | "degraded"
-  /** No replica answers at the moment; the platform is starting them. */
-  | "down";
+import type { FunctionState } from "../function-state.ts";
 
 export interface FunctionSummary {
   readonly id: string;
