@@ -1,4 +1,5 @@
 import { Route, Routes } from "react-router";
+import { CanonicalOwner } from "./components/canonical-owner.tsx";
 import { Layout } from "./components/layout.tsx";
 import { BuildLogPage } from "./pages/build-log.tsx";
 import { FunctionPage } from "./pages/function.tsx";
@@ -25,10 +26,12 @@ export function App() {
         <Route index element={<FunctionsPage />} />
         <Route path="runs/:id" element={<RunPage />} />
         <Route path="secrets/:owner" element={<SecretsPage />} />
-        <Route path=":owner" element={<FunctionsPage />} />
-        <Route path=":owner/:function" element={<FunctionPage />} />
-        <Route path=":owner/:function/function-log" element={<LogsPage />} />
-        <Route path=":owner/:function/build-log" element={<BuildLogPage />} />
+        <Route element={<CanonicalOwner />}>
+          <Route path=":owner" element={<FunctionsPage />} />
+          <Route path=":owner/:function" element={<FunctionPage />} />
+          <Route path=":owner/:function/function-log" element={<LogsPage />} />
+          <Route path=":owner/:function/build-log" element={<BuildLogPage />} />
+        </Route>
         <Route path="*" element={<NotFoundPage />} />
       </Route>
     </Routes>
