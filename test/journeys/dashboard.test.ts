@@ -107,6 +107,34 @@ part("chromium")("the dashboard in Chromium", () => {
     await first.goto(platform.ready.dashboardUrl);
     await first.getByRole("heading", { level: 1, name: /sign in/i }).waitFor();
   }, 60_000);
+
+  test("links of the original OpenFaaS Cloud lead to what they name", async () => {
+    await using folder = await temporaryFolder();
+    await using platform = await TestPlatform.start({ data: folder.path });
+    await using browser = await TestBrowser.open();
+    await using repository = await TestRepository.create(platform, "shop", {
+      "stack.yml": stackFile("cart"),
+      "cart/handler.js": handlerSaying("full"),
+    });
+    expect(await repository.push()).toMatchObject({ code: 0 });
+    const commit = (await repository.git("rev-parse", "HEAD")).trim();
+    const page = await (await browser.newContext()).newPage();
+    await page.goto(platform.ready.signInUrl);
+    await page.getByRole("heading", { level: 1, name: "Functions" }).waitFor();
+
+    const open = (link: string) => page.goto(new URL(link, platform.ready.dashboardUrl).href);
+    const heading = (name: string) => page.getByRole("heading", { level: 1, name }).waitFor();
+    await open("/dashboard/Alice");
+    await heading("Functions of alice");
+    await open("/dashboard/Alice/cart?repoPath=Alice/shop");
+    await heading("cart");
+    expect(page.url()).toMatch(/\/dashboard\/alice\/cart\?repoPath=Alice\/shop$/);
+    await open("/dashboard/Alice/cart/function-log");
+    await heading("Log of cart");
+    await open(`/dashboard/Alice/cart/build-log?repoPath=Alice/shop&commitSHA=${commit}`);
+    await page.waitForURL(/\/dashboard\/runs\//);
+    expect(browser.complaints).toEqual([]);
+  }, 60_000);
 });
 
 /** Wide and narrow, light and dark; fails where a page is wider than the window. */
