@@ -296,7 +296,10 @@ describe("exported heads", () => {
       signer,
       everyMs: 3_600_000,
       onError: (error: unknown) => errors.push(error),
-      tell: async (head: string) => void told.push(head),
+      tell: async (head: string, signal: AbortSignal) => {
+        signal.throwIfAborted();
+        told.push(head);
+      },
     };
     return {
       ...it,

@@ -4,6 +4,8 @@ import type { Store } from "../store/store.ts";
 import type { AuditHead, HeadSigner } from "./head.ts";
 
 const EVERY_MS = 60 * 60_000;
+/** A platform that stops waits so long too. */
+const TELL_MS = 2_000;
 
 /** Writes the signed end of the chain where who can write to the store can do nothing about it. */
 export interface HeadExport extends AsyncDisposable {
@@ -30,7 +32,6 @@ export async function openHeadExport(options: {
   await writeKeyOnce(`${file}.jwk`, signer);
   await dropTornLine(file);
 
-  const disposed = new AbortController();
   let exported: AuditHead | undefined;
   let turn: Promise<void> = Promise.resolve();
 
@@ -42,7 +43,7 @@ export async function openHeadExport(options: {
     const signed = await signer.sign(head);
     await appendLine(file, signed);
     exported = head;
-    await tell?.(signed, disposed.signal).catch(onError);
+    await tell?.(signed, AbortSignal.timeout(TELL_MS)).catch(onError);
   };
   const next = () => {
     const result = turn.then(exportOnce);
@@ -55,7 +56,6 @@ export async function openHeadExport(options: {
     export: next,
     async [Symbol.asyncDispose]() {
       clearInterval(timer);
-      disposed.abort();
       await next().catch(onError);
     },
   };
