@@ -163,7 +163,7 @@ describe("receivers of audit events", () => {
   it("are the log too, one line of JSON for each event", async () => {
     const lines: string[] = [];
     const out = new Writable({ write: (chunk, _encoding, done) => done(void lines.push(String(chunk))) });
-    await using it = await openTrail([openLogReceiver(pino({ base: null }, out))]);
+    await using it = await openTrail([openLogReceiver(pino({ base: null, level: "error" }, out))]);
     await using trail = await it.openAgain();
     await trail.append({ ...EVENT, result: 'a"\n{"level":30,"audit":{}}' });
     const line = await eventually("the line is there", () => lines[0]);
