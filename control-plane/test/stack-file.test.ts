@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { requireHandler } from "../src/pipeline/handler-folder.ts";
-import { parseStackFile, readStackFile } from "../src/pipeline/stack-file.ts";
+import { parseStackFile, readStackFile } from "../src/pipeline/stack-file/stack-file.ts";
 
 const MiB = 1024 * 1024;
 /** What faas-cli would replace by a variable of its own environment. */

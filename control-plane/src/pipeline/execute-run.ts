@@ -11,9 +11,9 @@ import { Rejected, Retryable } from "../rejected.ts";
 import type { RunFeed } from "../run-feed.ts";
 import type { Urls } from "../urls.ts";
 import type { Collector } from "./collect.ts";
-import type { IgnoredKey } from "./ignored-keys.ts";
 import { type PipelinePorts, runPipeline } from "./pipeline.ts";
 import type { Reporter } from "./reporter.ts";
+import type { IgnoredKey } from "./stack-file/ignored-keys.ts";
 import { StageFrame } from "./stage.ts";
 
 /** Waits between the tries of a run that the platform itself could not bring to its end. */

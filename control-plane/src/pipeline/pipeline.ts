@@ -14,12 +14,12 @@ import type { LiveRoutes } from "../routes/live-routes.ts";
 import type { RoutePublisher } from "../routes/route-publisher.ts";
 import { checkout } from "./checkout.ts";
 import { type DeployedFunction, deploy } from "./deploy.ts";
-import type { IgnoredKey } from "./ignored-keys.ts";
 import { makePlan, type PlannedFunction } from "./plan.ts";
 import { prune } from "./prune.ts";
 import { publish } from "./publish.ts";
 import type { Retirement } from "./retirement.ts";
-import type { StackFileLimits } from "./stack-file.ts";
+import type { IgnoredKey } from "./stack-file/ignored-keys.ts";
+import type { StackFileLimits } from "./stack-file/stack-file.ts";
 import type { StageFrame } from "./stage.ts";
 
 export interface PipelinePorts {

@@ -9,8 +9,8 @@ import type { Store } from "../ports/store/store.ts";
 import { Rejected } from "../rejected.ts";
 import type { Source } from "./checkout.ts";
 import { requireHandler } from "./handler-folder.ts";
-import type { IgnoredKey } from "./ignored-keys.ts";
-import { readStackFile, type StackFileLimits } from "./stack-file.ts";
+import type { IgnoredKey } from "./stack-file/ignored-keys.ts";
+import { readStackFile, type StackFileLimits } from "./stack-file/stack-file.ts";
 
 export interface PlannedFunction {
   readonly spec: FunctionSpec;

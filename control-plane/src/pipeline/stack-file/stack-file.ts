@@ -16,9 +16,9 @@ import {
   visit,
   type YAMLMap,
 } from "yaml";
-import type { FunctionSpec } from "../function-spec.ts";
-import { Rejected } from "../rejected.ts";
-import type { Source } from "./checkout.ts";
+import type { FunctionSpec } from "../../function-spec.ts";
+import { Rejected } from "../../rejected.ts";
+import type { Source } from "../checkout.ts";
 import {
   IGNORED_ANNOTATIONS,
   IGNORED_FUNCTION_KEYS,
