@@ -19,7 +19,7 @@ import { prune } from "./prune.ts";
 import { publish } from "./publish.ts";
 import type { Retirement } from "./retirement.ts";
 import type { IgnoredKey } from "./stack-file/ignored-keys.ts";
-import type { StackFileLimits } from "./stack-file/stack-file.ts";
+import type { StackFileLimits } from "./stack-file/limits.ts";
 import type { StageFrame } from "./stage.ts";
 
 export interface PipelinePorts {

@@ -60,11 +60,13 @@ export interface StatusDetail {
   readonly annotations: readonly Annotation[];
 }
 
-/** What is wrong with a line of a file of the commit. */
+/** What is to be said of a line of a file of the commit. */
 export interface Annotation {
   readonly path: string;
   /** From 1. */
   readonly line: number;
+  /** `failure`: the commit is refused for it; `notice`: it has no effect, or another one than it says. */
+  readonly level: "failure" | "warning" | "notice";
   readonly message: string;
 }
 
