@@ -178,7 +178,7 @@ export async function openControlPlane(config: ControlPlaneConfig, logger: Logge
     liveRoutes,
     retirement,
     collector,
-    reporter: openReporter({ sourceHost, audit, urls, logger }),
+    reporter: opened.use(openReporter({ ...api, sourceHost })),
     workDir,
     parallelFunctions: config.parallelFunctions,
     runTimeoutMs: config.runTimeoutMs,

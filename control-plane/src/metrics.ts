@@ -33,6 +33,13 @@ export const stageDuration = new Histogram({
   registers: [registry],
 });
 
+export const commitReports = new Counter({
+  name: "ofc_commit_reports_total",
+  help: "Reports to source hosts: taken, refused for good, or failed and tried again.",
+  labelNames: ["result"],
+  registers: [registry],
+});
+
 export const routePropagation = new Histogram({
   name: "ofc_route_propagation_seconds",
   help: "From publishing a route change to the last connected edge's confirmation.",

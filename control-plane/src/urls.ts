@@ -33,6 +33,11 @@ export class Urls {
     return `${this.system}/${kind.replace(/-.*/, "")}-event`;
   }
 
+  /** Page of everything that the owner runs. */
+  owner(owner: string): string {
+    return `${this.system}/dashboard/${owner}`;
+  }
+
   run(runId: string): string {
     return `${this.system}/dashboard/runs/${runId}`;
   }

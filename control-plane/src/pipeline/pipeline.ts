@@ -14,11 +14,10 @@ import type { LiveRoutes } from "../routes/live-routes.ts";
 import type { RoutePublisher } from "../routes/route-publisher.ts";
 import { checkout } from "./checkout.ts";
 import { type DeployedFunction, deploy } from "./deploy.ts";
-import { makePlan, type PlannedFunction } from "./plan.ts";
+import { makePlan, type Plan, type PlannedFunction } from "./plan.ts";
 import { prune } from "./prune.ts";
 import { publish } from "./publish.ts";
 import type { Retirement } from "./retirement.ts";
-import type { IgnoredKey } from "./stack-file/ignored-keys.ts";
 import type { StackFileLimits } from "./stack-file/limits.ts";
 import type { StageFrame } from "./stage.ts";
 
@@ -51,7 +50,7 @@ export async function runPipeline(
   frame: StageFrame,
   repository: RepositoryRef,
   ports: PipelinePorts,
-  onIgnoredKeys: (ignored: readonly IgnoredKey[]) => Promise<void>,
+  onPlan: (plan: Plan) => Promise<void>,
 ): Promise<void> {
   const { run, signal, log } = frame;
   const commit = CommitSha.parse(run.commit_sha);
@@ -73,7 +72,7 @@ export async function runPipeline(
     ({ functions }) =>
       `${count(functions.length, "function")}: ${functions.map(({ spec }) => spec.name).join(", ")}`,
   );
-  await onIgnoredKeys(plan.ignored);
+  await onPlan(plan);
   for (const { key, reason } of plan.ignored) log.write("plan", `ignored ${key}: ${reason}\n`);
 
   const deployed = await forEachFunction(plan.functions, ports.parallelFunctions, async (planned) => {

@@ -148,6 +148,7 @@ async function enqueue(transaction: Transaction<Schema>, trigger: NewTrigger, no
     reason_kind: null,
     reason: null,
     ignored_keys: "[]",
+    annotations: "[]",
     created_at: now,
     started_at: null,
     finished_at: null,
@@ -155,6 +156,8 @@ async function enqueue(transaction: Transaction<Schema>, trigger: NewTrigger, no
     lease_until: null,
     attempts: 0,
     stop_reason: null,
+    reported: "{}",
+    reported_at: null,
   };
   await transaction.insertInto("runs").values(run).execute();
   const unfinished = older.filter((other) => other.state === "queued" || other.state === "running");

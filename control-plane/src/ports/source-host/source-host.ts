@@ -42,6 +42,8 @@ export interface CommitStatus {
   /** `stack-deploy` for the whole push, or a function's name. */
   readonly context: string;
   readonly state: CommitState;
+  /** Whose doing a failure is, where it is not the commit's: a host that tells an error from a failure is told an error. */
+  readonly fault?: "platform";
   /** One line. */
   readonly description: string;
   readonly targetUrl: string;
@@ -87,7 +89,11 @@ export interface SourceHost extends AsyncDisposable {
     commit: CommitSha,
     options: { readonly log: LogSink; readonly signal: AbortSignal },
   ): Promise<{ readonly gitDir: string }>;
-  /** Tells the host what became of a commit. Sending the same twice is harmless. */
+  /**
+   * Tells the host what became of a commit. Sending the same twice is harmless. Statuses of one commit are sent one after the
+   * other, so each settles within a minute or so, whatever the host does.
+   * @throws HostUnavailable where it is worth sending again; all else is a refusal.
+   */
   reportStatus(repository: RepositoryRef, commit: CommitSha, status: CommitStatus): Promise<void>;
   /** As `reportStatus`, for hosts that keep a history of deployments; others have nothing to do. */
   reportDeployment(repository: RepositoryRef, commit: CommitSha, report: DeploymentReport): Promise<void>;

@@ -85,6 +85,12 @@ const STEPS: readonly (readonly string[])[] = [
     `alter table audit_events add column details text not null default '{}'`,
     `alter table audit_events add column hash text`,
     `create index audit_by_owner on audit_events (owner_id, id)`,
+    `alter table runs add column annotations text not null default '[]'`,
+    `alter table runs add column reported text not null default '{}'`,
+    `alter table runs add column reported_at bigint`,
+    // What ended before there were reports is not told anew.
+    `update runs set reported_at = finished_at where finished_at is not null`,
+    `create index runs_unreported on runs (id) where reported_at is null`,
   ],
 ];
 

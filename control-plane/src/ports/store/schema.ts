@@ -29,7 +29,7 @@ export interface Schema {
     | "unlinked_reason"
     | "looked_at"
   >;
-  runs: RunRow;
+  runs: WithDefaults<RunRow, "annotations" | "reported" | "reported_at">;
   stages: StageRow;
   functions: WithDefaults<FunctionRow, "unrouted_at">;
   revisions: RevisionRow;
@@ -197,6 +197,8 @@ export interface RunRow {
   reason: string | null;
   /** JSON: keys of the stack file without effect, with reasons. */
   ignored_keys: string;
+  /** JSON of Annotations: what is told of lines of its stack file. */
+  annotations: string;
   created_at: number;
   started_at: number | null;
   finished_at: number | null;
@@ -205,6 +207,10 @@ export interface RunRow {
   attempts: number;
   /** Why the run has to stop before its end; JSON of a StopReason. */
   stop_reason: string | null;
+  /** JSON: which final reports its source host has taken, and what they said. */
+  reported: string;
+  /** When the last of them was taken: nothing more is to be told of this run. */
+  reported_at: number | null;
 }
 
 export interface StageRow {
