@@ -1,3 +1,4 @@
+import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { eventually } from "../../test/support/eventually.ts";
 import { openReporter } from "../src/pipeline/reporter.ts";
@@ -5,6 +6,7 @@ import { openStoreAuditSink } from "../src/ports/audit-sink/store.ts";
 import type { RunEnd } from "../src/ports/queue/queue.ts";
 import { HostUnavailable } from "../src/ports/source-host/host-errors.ts";
 import { Rejected } from "../src/rejected.ts";
+import { runGit } from "./support/git-client.ts";
 import { RecordingHost } from "./support/recording-host.ts";
 import { openReporting, QUICK } from "./support/reporting.ts";
 import { helloSaying, openTestPipeline } from "./support/test-pipeline.ts";
@@ -158,6 +160,25 @@ describe("a run that goes on", () => {
       "deployment: success",
     ]);
   });
+});
+
+it("a busy run is told once of each context in an interval, and none is left out for another", async () => {
+  await using it = await openReporting({ ...QUICK, intervalMs: 3_600_000 });
+  await it.stop();
+  await it.push();
+  const run = await it.claim();
+  {
+    await using frame = it.frameOf(run);
+    for (const name of ["a", "b", "c"]) await frame.begin("build", name).succeed();
+  }
+  it.host.before = async () => {
+    const state = it.host.calls % 2 === 0 ? "running" : "failed";
+    await it.store.updateTable("stages").set({ state }).execute();
+    it.feed.changed(run.id);
+  };
+  await it.restart();
+  await eventually("the push is told", () => it.host.of("stack-deploy").length > 0);
+  expect(it.host.story).toEqual(["a: pending", "b: pending", "c: pending", "stack-deploy: pending"]);
 });
 
 describe("the end of a run", () => {
@@ -487,9 +508,6 @@ it("runs of one commit are told in their order, so that the newest has the last 
 });
 
 describe("the detail of a status", () => {
-  const SECRET = "hunter2-hunter2-hunter2";
-  const PEM = '-----BEGIN-----\nbGluZSBvZiBhIGtleQ\n-----END-----\n"quoted"';
-
   it("has when it ran and the end of its log: whole lines, without what acts on a screen", async () => {
     await using it = await openReporting();
     await it.push();
@@ -538,37 +556,36 @@ describe("the detail of a status", () => {
     expect(tail).not.toContain("another's");
   });
 
-  it("and its words never hold a secret of the owner's, however it is written", async () => {
+  it("and its words never hold a secret of the owner's, nor part of one", async () => {
     await using it = await openReporting();
-    await it.secrets.set("owner-a", "key", SECRET);
-    await it.secrets.set("owner-a", "pem", PEM);
+    await it.secrets.set("owner-a", "key", "hunter2-hunter2-hunter2");
     await it.secrets.set("owner-b", "theirs", "nobody's business");
     await it.push();
     const run = await it.claim();
     const { log } = it.frameOf(run);
-    const forms = [
-      SECRET,
-      Buffer.from(SECRET).toString("hex"),
-      Buffer.from(SECRET).toString("hex").toUpperCase(),
-      "bGluZSBvZiBhIGtleQ",
-      String.raw`-----BEGIN-----\nbGluZSBvZiBhIGtleQ\n-----END-----\n\"quoted\"`,
-      encodeURIComponent(PEM),
-    ];
-    const encoded = ["", "1", "12"].map((before) => Buffer.from(`${before}${SECRET}z`).toString("base64"));
-    for (const form of encoded) log.write("build hello", `<${form}>\n`);
-    for (const form of forms) log.write("build hello", `<${form}>\n`);
+    log.write("build hello", "<hunter2-hunter2-hunter2> and nobody's business\n");
     {
       await using frame = it.frameOf(run);
-      const failure = new Rejected("function-unhealthy", `function hello: ${"x".repeat(970)} ${SECRET}`);
-      await frame.begin("deploy", "hello").fail(failure);
+      // As long as that a cut of the description would go through it.
+      const words = `function hello: ${"x".repeat(970)} hunter2-hunter2-hunter2`;
+      await frame.begin("deploy", "hello").fail(new Rejected("function-unhealthy", words));
     }
-    await it.end(run, { state: "failed", kind: "function-unhealthy", reason: `it said ${SECRET}` });
+    const annotation = { path: "stack.yml", line: 1, level: "failure", message: "hunter2-hunter2-hunter2" };
+    await it.store
+      .updateTable("runs")
+      .set({ annotations: JSON.stringify([annotation]) })
+      .execute();
+    const reason = "it said hunter2-hunter2-hunter2";
+    await it.end(run, { state: "failed", kind: "function-unhealthy", reason });
     await eventually("it is told", () => it.isReported(run));
-    const sent = JSON.stringify(it.host.taken);
-    for (const form of forms) expect(sent).not.toContain(form);
-    for (const form of encoded) expect(sent).not.toContain(form.slice(6, 18));
-    expect(sent).not.toContain(SECRET.slice(0, 12));
-    expect(it.host.of("stack-deploy").at(-1)?.description).toBe("it said [secret]");
+    expect(JSON.stringify(it.host.taken)).not.toContain("hunter2");
+    expect(it.host.of("stack-deploy").at(-1)).toMatchObject({
+      description: "it said [secret]",
+      detail: {
+        annotations: [{ ...annotation, message: "[secret]" }],
+        logTail: "[build hello] <[secret]> and nobody's business",
+      },
+    });
   });
 });
 
@@ -666,6 +683,23 @@ describe("a push through the whole pipeline", () => {
     expect(JSON.stringify(it.host.taken)).not.toContain("do-not-tell");
     expect(it.host.of("stack-deploy").at(-1)?.detail?.annotations).toMatchObject([
       { line: 9, level: "notice" },
+    ]);
+  });
+
+  it("is kept as a note of its commit by the embedded host", async () => {
+    await using it = await openTestPipeline({
+      openReporter: (ports) => openReporter({ ...ports, audit: openStoreAuditSink(ports.store) }, QUICK),
+    });
+    const run = await it.trigger(helloSaying("hi"));
+    await it.runNext();
+    const gitDir = join(it.dataDir, "git", "repository-a.git");
+    const page = `http://system.localhost:1/dashboard/runs/${run.id}`;
+    const note = () =>
+      runGit(gitDir, ["--git-dir=.", "notes", "--ref=openfaas", "show", run.commit_sha]).catch(() => "");
+    await eventually("the note is there", async () => (await note()).includes("stack-deploy"));
+    expect((await note()).split("\n").filter((line) => line !== "")).toEqual([
+      "hello: success — Live at http://a.localhost:1/hello http://a.localhost:1/hello",
+      `stack-deploy: success — Live: hello. ${page}`,
     ]);
   });
 });

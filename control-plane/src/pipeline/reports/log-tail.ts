@@ -13,12 +13,26 @@ export interface LogTail {
   textOf(functionName?: string): string;
 }
 
-export async function readLogTail(logs: LogStore, runId: string): Promise<LogTail> {
+/** @param mask what is done to each line before it is shown. */
+export async function readLogTail(
+  logs: LogStore,
+  runId: string,
+  mask: (text: string) => string,
+): Promise<LogTail> {
   const lines = await readLast(logs, runId);
+  const shown = new Map<LogLine, string>();
+  const show = (line: LogLine): string => {
+    const known = shown.get(line);
+    if (known !== undefined) return known;
+    const text = mask(sanitiseLogText(line.text));
+    const made = line.source === "platform" ? text : `[${line.source}] ${text}`;
+    shown.set(line, made);
+    return made;
+  };
   return {
     textOf(functionName) {
       const own = functionName === undefined ? [] : lines.filter(({ source }) => isOf(source, functionName));
-      return join(own.length === 0 ? lines : own);
+      return lastOf(own.length === 0 ? lines : own, show);
     },
   };
 }
@@ -39,15 +53,14 @@ function isOf(source: string, functionName: string): boolean {
   return source === functionName || source.endsWith(` ${functionName}`);
 }
 
-function join(lines: readonly LogLine[]): string {
+function lastOf(lines: readonly LogLine[], show: (line: LogLine) => string): string {
   const kept: string[] = [];
   let room = MAX_TAIL_CHARACTERS;
-  for (const { source, text } of lines.toReversed()) {
-    const shown = sanitiseLogText(text);
-    const line = source === "platform" ? shown : `[${source}] ${shown}`;
-    room -= line.length + 1;
+  for (const line of lines.toReversed()) {
+    const shown = show(line);
+    room -= shown.length + 1;
     if (room < 0) break;
-    kept.push(line);
+    kept.push(shown);
   }
   return kept.toReversed().join("\n");
 }

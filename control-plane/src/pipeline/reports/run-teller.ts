@@ -1,18 +1,18 @@
+import { must } from "@openfaas-cloud/shared/must.ts";
 import { CommitSha } from "@openfaas-cloud/shared/names.ts";
 import type { Logger } from "../../logger.ts";
 import { commitReports } from "../../metrics.ts";
 import type { LogStore } from "../../ports/log-store/log-store.ts";
-import type { Queue, Run } from "../../ports/queue/queue.ts";
+import type { Queue } from "../../ports/queue/queue.ts";
 import type { SecretStore } from "../../ports/secret-store/secret-store.ts";
 import { HostUnavailable } from "../../ports/source-host/host-errors.ts";
-import type { RepositoryRef, SourceHost } from "../../ports/source-host/source-host.ts";
+import type { Annotation, RepositoryRef, SourceHost } from "../../ports/source-host/source-host.ts";
 import { getRepository, refOf } from "../../ports/store/repositories.ts";
-import type { StageRow } from "../../ports/store/schema.ts";
 import type { Store } from "../../ports/store/store.ts";
 import type { Urls } from "../../urls.ts";
 import type { HostPace } from "./host-pace.ts";
 import { type LogTail, readLogTail } from "./log-tail.ts";
-import { hasEnded, type RunReport, reportsOf, STACK_CONTEXT } from "./run-reports.ts";
+import { hasEnded, type RunFacts, type RunReport, reportsOf, STACK_CONTEXT } from "./run-reports.ts";
 import { openSecretMask, type SecretMask } from "./secret-mask.ts";
 
 export interface TellPorts {
@@ -54,10 +54,8 @@ const LONGEST_PAUSE_ASKED_MS = 3_600_000;
 const MOST_REFUSALS = 5;
 
 interface Known {
-  readonly run: Run;
+  readonly facts: RunFacts;
   readonly repository: RepositoryRef;
-  readonly reports: readonly RunReport[];
-  readonly mask: SecretMask;
   /** Final reports that the host has taken, or will not take: what they said, by key. */
   readonly reported: Readonly<Record<string, string>>;
 }
@@ -73,6 +71,8 @@ export class RunTeller {
   readonly #signal: AbortSignal;
   /** What the host was told last, by key. */
   readonly #told = new Map<string, string>();
+  /** Keys of what was sent since the last pause: the same one again has time until the next. */
+  readonly #round = new Set<string>();
   readonly #refusals = new Map<string, number>();
   #failures = 0;
 
@@ -99,49 +99,51 @@ export class RunTeller {
   async tell(isOutdated: () => boolean): Promise<"done" | Next> {
     try {
       const known = await this.#read();
-      if (known === undefined || known.run.reported_at !== null) return "done";
-      if (hasEnded(known.run)) return await this.#tellEnd(known);
-      const due = known.reports.filter((report) => this.#told.get(report.key) !== digestOf(report));
-      if (!(await this.#send(due, known, isOutdated))) return { pauseMs: 0, newsMs: 0 };
-      const waits = known.run.state === "queued";
-      return {
-        pauseMs: this.#times.intervalMs,
-        newsMs: waits ? this.#times.placeMs : Number.POSITIVE_INFINITY,
-      };
+      if (known === undefined || known.facts.run.reported_at !== null) return "done";
+      if (hasEnded(known.facts.run)) return await this.#tellEnd(known);
+      return await this.#tellProgress(known, isOutdated);
     } catch (error) {
       return this.#failed(error);
     }
   }
 
+  async #tellProgress(known: Known, isOutdated: () => boolean): Promise<Next> {
+    const { facts } = known;
+    const due = reportsOf(facts, this.#ports.urls).filter(
+      (report) =>
+        this.#told.get(report.key) !== digestOf(report) &&
+        !this.#round.has(report.key) &&
+        !this.#refusals.has(report.key),
+    );
+    if (!(await this.#send(due, known, isOutdated))) return { pauseMs: 0, newsMs: 0 };
+    this.#round.clear();
+    const newsMs = facts.run.state === "queued" ? this.#times.placeMs : Number.POSITIVE_INFINITY;
+    return { pauseMs: this.#times.intervalMs, newsMs };
+  }
+
   async #tellEnd(known: Known): Promise<"done" | Next> {
-    const { run, reports, reported } = known;
+    const { facts, reported } = known;
+    const { run } = facts;
     if (!this.closed) return { pauseMs: 0, newsMs: Number.POSITIVE_INFINITY };
     if ((run.finished_at ?? 0) < Date.now() - this.#times.giveUpMs) {
       this.#ports.logger.error({ run: this.runId }, "the end of a run could not be reported in time");
       return "done";
     }
-    const due = reports.filter(({ key }) => !Object.hasOwn(reported, key));
+    const due = reportsOf(facts, this.#ports.urls).filter(({ key }) => !Object.hasOwn(reported, key));
     await this.#send(due, known, () => false);
     await this.#record({ reported_at: Date.now() });
     return "done";
   }
 
   async #read(): Promise<Known | undefined> {
-    const { store, queue, secrets, urls } = this.#ports;
+    const { store, queue } = this.#ports;
     const run = await store.selectFrom("runs").selectAll().where("id", "=", this.runId).executeTakeFirst();
     if (run === undefined) return undefined;
     const stages = await store.selectFrom("stages").selectAll().where("run_id", "=", run.id).execute();
     const repository = refOf(await getRepository(store, run.repository_id));
     const ahead = run.state === "queued" ? await queue.ahead(run) : undefined;
-    const mask = await openSecretMask(secrets, run.owner_id);
-    const facts = {
-      run: { ...run, reason: run.reason && mask(run.reason), annotations: mask(run.annotations) },
-      stages: stages.map((stage): StageRow => ({ ...stage, detail: stage.detail && mask(stage.detail) })),
-      owner: repository.owner,
-      ahead,
-    };
-    const reported = JSON.parse(run.reported) as Record<string, string>;
-    return { run, repository, reports: reportsOf(facts, urls), mask, reported };
+    const facts = { run, stages, owner: repository.owner, ahead };
+    return { facts, repository, reported: JSON.parse(run.reported) as Record<string, string> };
   }
 
   /**
@@ -151,10 +153,14 @@ export class RunTeller {
   async #send(reports: readonly RunReport[], known: Known, isOutdated: () => boolean): Promise<boolean> {
     if (reports.length === 0) return true;
     const taken: Record<string, string> = {};
+    const { logs, secrets, urls } = this.#ports;
     try {
-      const tail = await readLogTail(this.#ports.logs, this.runId);
+      const mask = await openSecretMask(secrets, known.facts.run.owner_id);
+      const tail = await readLogTail(logs, this.runId, mask);
+      const masked = new Map(reportsOf(maskFacts(known.facts, mask), urls).map((one) => [one.key, one]));
       for (const report of reports) {
-        const send = () => this.#sendOne(report, tail, known);
+        const shown = must(masked.get(report.key), `report ${report.key}`);
+        const send = () => this.#sendOne(shown, tail, known);
         const given = await this.#pace.run(known.repository.host, send, this.#signal).then(
           () => "taken" as const,
           (error: unknown) => this.#refused(report, error),
@@ -163,6 +169,7 @@ export class RunTeller {
         this.#failures = 0;
         this.#told.set(report.key, digestOf(report));
         if (report.final) taken[report.key] = given === "taken" ? report.state : given;
+        else this.#round.add(report.key);
         if (isOutdated() && report !== reports.at(-1)) return false;
       }
       return true;
@@ -173,7 +180,7 @@ export class RunTeller {
     }
   }
 
-  async #sendOne(report: RunReport, tail: LogTail, { run, repository, mask }: Known): Promise<void> {
+  async #sendOne(report: RunReport, tail: LogTail, { facts: { run }, repository }: Known): Promise<void> {
     const { sourceHost, urls } = this.#ports;
     const commit = CommitSha.parse(run.commit_sha);
     if (report.kind === "deployment") {
@@ -183,7 +190,7 @@ export class RunTeller {
       return;
     }
     const { context, state, fault, description, targetUrl, startedAt, finishedAt, annotations } = report;
-    const logTail = mask(tail.textOf(context === STACK_CONTEXT ? undefined : context));
+    const logTail = tail.textOf(context === STACK_CONTEXT ? undefined : context);
     await sourceHost.reportStatus(repository, commit, {
       context,
       state,
@@ -201,7 +208,7 @@ export class RunTeller {
     const refusals = (this.#refusals.get(report.key) ?? 0) + 1;
     this.#refusals.set(report.key, refusals);
     if (report.final && refusals < MOST_REFUSALS) throw error;
-    this.#ports.logger.error(
+    this.#ports.logger.warn(
       { err: error, run: this.runId, report: report.key },
       "the source host refuses a report, which is left",
     );
@@ -211,7 +218,10 @@ export class RunTeller {
   #failed(error: unknown): Next {
     if (this.#signal.aborted) return { pauseMs: 0, newsMs: 0 };
     commitReports.inc({ result: "failed" });
-    this.#ports.logger.warn({ err: error, run: this.runId }, "the source host took no report; trying again");
+    this.#ports.logger.warn(
+      { err: error, run: this.runId },
+      "what became of a run could not be reported; trying again",
+    );
     const longestMs = this.closed ? LONGEST_PAUSE_MS.final : LONGEST_PAUSE_MS.pending;
     const pauseMs = Math.min(this.#times.firstPauseMs * 2 ** this.#failures, longestMs);
     const askedMs = error instanceof HostUnavailable ? (error.retryAfterMs ?? 0) : 0;
@@ -224,6 +234,19 @@ export class RunTeller {
   async #record(change: { readonly reported?: string; readonly reported_at?: number }): Promise<void> {
     await this.#ports.store.updateTable("runs").set(change).where("id", "=", this.runId).execute();
   }
+}
+
+/** What may quote the output of a build or a function, or its author. */
+function maskFacts({ run, stages, ...rest }: RunFacts, mask: SecretMask): RunFacts {
+  const annotations = (JSON.parse(run.annotations) as Annotation[]).map((annotation) => ({
+    ...annotation,
+    message: mask(annotation.message),
+  }));
+  return {
+    ...rest,
+    run: { ...run, reason: run.reason && mask(run.reason), annotations: JSON.stringify(annotations) },
+    stages: stages.map((stage) => ({ ...stage, detail: stage.detail && mask(stage.detail) })),
+  };
 }
 
 /** What the host shows of a report; that its log grew is no reason to send it again. */
