@@ -162,6 +162,29 @@ describe("a run that goes on", () => {
   });
 });
 
+it("what is outdated before its turn is not sent", async () => {
+  await using it = await openReporting();
+  await it.stop();
+  await it.push();
+  const run = await it.claim();
+  await using frame = it.frameOf(run);
+  const [, b] = [frame.begin("build", "a"), frame.begin("build", "b")];
+  const held = Promise.withResolvers<void>();
+  it.host.before = () => held.promise;
+  const isStored = (state: string) => async () => {
+    const stages = await it.store.selectFrom("stages").selectAll().where("function", "=", "b").execute();
+    return stages.some((stage) => stage.state === state);
+  };
+  await eventually("both are built", isStored("running"));
+  await it.restart();
+  await eventually("the first is told", () => it.host.calls === 1);
+  await b.fail(new Rejected("build-failed", "exit 7"));
+  await eventually("one failed", isStored("failed"));
+  held.resolve();
+  await eventually("both are told", () => it.host.of("b").length > 0);
+  expect(it.host.of("b").map(({ description }) => description)).toEqual(["Did not come up: exit 7"]);
+});
+
 it("a busy run is told once of each context in an interval, and none is left out for another", async () => {
   await using it = await openReporting({ ...QUICK, intervalMs: 3_600_000 });
   await it.stop();
@@ -300,6 +323,30 @@ describe("the end of a run", () => {
     expect(finals).toEqual(["hello: success", "stack-deploy: success", "deployment: success"]);
     expect(it.host.story.slice(-3)).toEqual(finals);
     expect(it.host.mostAtOnce).toBe(1);
+  });
+
+  it("waits for that of its log", async () => {
+    await using it = await openReporting();
+    await it.push();
+    const run = await it.claim();
+    await playHello(it, run);
+    await it.end(run, SUCCEEDED, { told: false });
+    // Others are told from their first report to their last meanwhile.
+    for (let others = 0; others < 3; others++) {
+      await it.push({ owner_id: "owner-b", repository_id: "repository-b" });
+      const other = await it.claim();
+      await it.end(other, CANCELLED);
+      await eventually("another is told", () => it.isReported(other));
+    }
+    expect(it.host.story.filter((one) => one.endsWith("success"))).toEqual([]);
+    it.frameOf(run).log.write("platform", "the last line\n");
+    await it.close(run, SUCCEEDED);
+    await eventually("it is told", () => it.isReported(run));
+    const ofPush = it.host.of("stack-deploy").filter(({ runId }) => runId === run.id);
+    expect(ofPush.at(-1)).toMatchObject({
+      state: "success",
+      detail: { logTail: expect.stringMatching(/\nthe last line$/) },
+    });
   });
 
   it("says how much of the stack file had no effect", async () => {
