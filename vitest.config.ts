@@ -2,7 +2,7 @@ import { defineConfig } from "vitest/config";
 
 const EXCLUDED = ["**/node_modules/**", "**/fixtures/**"];
 const SEEN_BY_CLIENTS = "edge/test/{forward,framing,semantics,serving,streaming,tls,upgrade}.test.ts";
-const GOALS = "edge/test/goals/*.test.ts";
+const GOALS = "{edge,control-plane}/test/goals/*.test.ts";
 
 const common = { pool: "forks", testTimeout: 30_000, hookTimeout: 30_000 } as const;
 

@@ -1,6 +1,7 @@
 import { availableParallelism } from "node:os";
 import { isAbsolute } from "node:path";
 import { port, positiveInteger, readEnv, type Secret, secret } from "@openfaas-cloud/shared/env.ts";
+import { KnownError } from "@openfaas-cloud/shared/known-error.ts";
 import { OwnerSlug } from "@openfaas-cloud/shared/names.ts";
 import { z } from "zod";
 import { type HostConfig, readHostsFile } from "./ports/source-host/host-config.ts";
@@ -26,12 +27,17 @@ export interface ControlPlaneConfig {
   readonly maxima: Maxima;
   /** Source hosts that the operator names; more may be added from the dashboard. */
   readonly hosts: readonly HostConfig[];
+  /** Where GitHub Apps are made from the dashboard. */
+  readonly gitHub: GitHubPlace;
   /** Which owners of remote hosts may deploy: a file or a URL; nobody where there is neither. */
   readonly customers: Customers | undefined;
   /** Subjects of the people who run the platform, beside the local one. */
   readonly operators: ReadonlySet<string>;
   /** Where audit events are told besides the store and the log. */
-  readonly auditWebhooks: { readonly url: string | undefined; readonly slackUrl: string | undefined };
+  readonly auditReceivers: {
+    readonly webhook: { readonly url: string; readonly secret: Secret } | undefined;
+    readonly slackUrl: string | undefined;
+  };
 }
 
 export interface Maxima {
@@ -42,11 +48,17 @@ export interface Maxima {
   readonly maxRatePerS: number;
 }
 
+export interface GitHubPlace {
+  readonly url: string;
+  /** `undefined` for the API that belongs to `url`. */
+  readonly apiUrl: string | undefined;
+}
+
 export type Customers =
   | { readonly kind: "file"; readonly file: string }
   | { readonly kind: "url"; readonly url: string };
 
-const httpUrl = z.url({ protocol: /^https?$/ });
+const httpUrl = z.url({ protocol: /^https?$/ }).transform((url) => url.replace(/\/+$/, ""));
 
 const Environment = z.object({
   CONTROL_PLANE_HOST: z.string().default("127.0.0.1"),
@@ -70,6 +82,8 @@ const Environment = z.object({
   CONTROL_PLANE_MAX_TIMEOUT_MS: positiveInteger.default(15 * 60_000),
   CONTROL_PLANE_MAX_RATE_PER_S: positiveInteger.default(100_000),
   CONTROL_PLANE_SOURCE_HOSTS: z.string().optional(),
+  CONTROL_PLANE_GITHUB_URL: httpUrl.default("https://github.com"),
+  CONTROL_PLANE_GITHUB_API_URL: httpUrl.optional(),
   CONTROL_PLANE_CUSTOMERS: z.string().optional(),
   CONTROL_PLANE_CUSTOMERS_URL: httpUrl.optional(),
   CONTROL_PLANE_OPERATORS: z
@@ -77,6 +91,7 @@ const Environment = z.object({
     .default("")
     .transform((list) => new Set(list.split(/[\s,]+/).filter((subject) => subject !== ""))),
   CONTROL_PLANE_AUDIT_WEBHOOK_URL: httpUrl.optional(),
+  CONTROL_PLANE_AUDIT_WEBHOOK_SECRET: secret.optional(),
   CONTROL_PLANE_AUDIT_SLACK_URL: httpUrl.optional(),
 });
 
@@ -106,13 +121,24 @@ export function readConfig(environment: Readonly<Record<string, string | undefin
       maxRatePerS: env.CONTROL_PLANE_MAX_RATE_PER_S,
     },
     hosts: env.CONTROL_PLANE_SOURCE_HOSTS === undefined ? [] : readHostsFile(env.CONTROL_PLANE_SOURCE_HOSTS),
+    gitHub: { url: env.CONTROL_PLANE_GITHUB_URL, apiUrl: env.CONTROL_PLANE_GITHUB_API_URL },
     customers: customers(env.CONTROL_PLANE_CUSTOMERS, env.CONTROL_PLANE_CUSTOMERS_URL),
     operators: env.CONTROL_PLANE_OPERATORS,
-    auditWebhooks: {
-      url: env.CONTROL_PLANE_AUDIT_WEBHOOK_URL,
+    auditReceivers: {
+      webhook: auditWebhook(env.CONTROL_PLANE_AUDIT_WEBHOOK_URL, env.CONTROL_PLANE_AUDIT_WEBHOOK_SECRET),
       slackUrl: env.CONTROL_PLANE_AUDIT_SLACK_URL,
     },
   };
+}
+
+/** Unsigned, whoever finds the address could make the platform's acts up. */
+function auditWebhook(url: string | undefined, key: Secret | undefined) {
+  if (url === undefined) return undefined;
+  if (key !== undefined) return { url, secret: key };
+  throw new KnownError(
+    "config-invalid",
+    "CONTROL_PLANE_AUDIT_WEBHOOK_SECRET is needed where CONTROL_PLANE_AUDIT_WEBHOOK_URL is given: it signs what is sent there.",
+  );
 }
 
 function customers(file: string | undefined, url: string | undefined): Customers | undefined {

@@ -4,11 +4,19 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { KnownError } from "@openfaas-cloud/shared/known-error.ts";
 import type { OwnerSlug } from "@openfaas-cloud/shared/names.ts";
+import { openAllowedOwners } from "./access/allowed-owners.ts";
+import { LOCAL_PERSON } from "./access/caller.ts";
 import { ensureAccessToken, makeSignInCode, revokedIds } from "./access/credentials.ts";
 import { ensureKeyFile } from "./access/key-file.ts";
+import { Memberships } from "./access/memberships.ts";
+import { OpenStreams } from "./access/open-streams.ts";
 import { openSessionTokens } from "./access/session-token.ts";
+import { Sessions } from "./access/sessions.ts";
+import { SignIns } from "./access/sign-in.ts";
 import { openAdminServer } from "./admin-server.ts";
+import { openAudit } from "./audit-trail.ts";
 import type { ControlPlaneConfig } from "./config.ts";
+import { followRemoteHosts } from "./follow-remote-hosts.ts";
 import type { Logger } from "./logger.ts";
 import { Collector } from "./pipeline/collect.ts";
 import { closeEndedRun, executeRun } from "./pipeline/execute-run.ts";
@@ -16,7 +24,6 @@ import { openReporter } from "./pipeline/reporter.ts";
 import { restore } from "./pipeline/restore.ts";
 import { Retirement } from "./pipeline/retirement.ts";
 import { Worker } from "./pipeline/worker.ts";
-import { openStoreAuditSink } from "./ports/audit-sink/store.ts";
 import { openProcessBuilder } from "./ports/builder/process.ts";
 import { openFsLogStore } from "./ports/log-store/fs.ts";
 import { openSqlQueue } from "./ports/queue/sql.ts";
@@ -30,6 +37,7 @@ import { countOwners, ensureMember, ensureOwner } from "./ports/store/owners.ts"
 import { openSqliteStore } from "./ports/store/sqlite.ts";
 import type { Store } from "./ports/store/store.ts";
 import { openEdgeUsage } from "./ports/usage-source/edge.ts";
+import { openGitHubAppMaker, openRemoteHosts } from "./remote-hosts.ts";
 import { LiveRoutes, readLiveRoutes } from "./routes/live-routes.ts";
 import { RoutePublisher } from "./routes/route-publisher.ts";
 import { RunFeed } from "./run-feed.ts";
@@ -40,6 +48,8 @@ import { openServer } from "./server.ts";
 import { openToolchains } from "./templates/toolchains.ts";
 import { Urls } from "./urls.ts";
 import { openPushGate } from "./webhooks/push-gate.ts";
+import { openDeliveryReceiver } from "./webhooks/receive.ts";
+import { RemovalBrake } from "./webhooks/removal-brake.ts";
 
 const WEB_DIR = fileURLToPath(new URL("../../web/dist", import.meta.url));
 /** How long functions may take to start again before the platform answers without those that have not. */
@@ -75,12 +85,12 @@ export async function openControlPlane(config: ControlPlaneConfig, logger: Logge
   const logs = opened.use(await openFsLogStore({ dataDir: join(dataDir, "logs") }));
   const queue = openSqlQueue({ store, feed });
   const usage = openEdgeUsage(store);
-  const audit = openStoreAuditSink(store);
+  const audit = opened.use(await openAudit({ store, dataDir, receivers: config.auditReceivers, logger }));
   const sealing = new Sealing(
     await ensureKeyFile(join(dataDir, "keys", "secrets.key"), () => randomBytes(32)),
   );
   const secrets = openEmbeddedSecretStore(store, sealing);
-  const sessions = await openSessionTokens(join(dataDir, "keys", "session.json"), urls.systemHost);
+  const sessionTokens = await openSessionTokens(join(dataDir, "keys", "session.json"), urls.systemHost);
 
   const workDir = join(dataDir, "checkouts");
   await rm(workDir, { recursive: true, force: true });
@@ -119,7 +129,7 @@ export async function openControlPlane(config: ControlPlaneConfig, logger: Logge
   const routes = await RoutePublisher.open(
     await openVersions(store),
     {
-      keys: [...sessions.keys],
+      keys: [...sessionTokens.keys],
       revoked: await revokedIds(store),
       listOwners: (await countOwners(store)) === 1,
     },
@@ -135,7 +145,32 @@ export async function openControlPlane(config: ControlPlaneConfig, logger: Logge
     }),
   );
 
-  const sourceHost = opened.use(new SourceHosts(embedded, []));
+  const allowedOwners = await openAllowedOwners({
+    source: config.customers,
+    dir: join(dataDir, "customers"),
+    logger,
+  });
+  const brake = new RemovalBrake({ store, audit, logger });
+  const hostOptions = { dataDir, urls, store, sealing };
+  const sourceHost = opened.use(new SourceHosts(embedded, await openRemoteHosts(config.hosts, hostOptions)));
+
+  const streams = new OpenStreams();
+  const sessions = opened.use(new Sessions({ store, tokens: sessionTokens, routes, streams, logger }));
+  const memberships = opened.use(
+    new Memberships({ store, sealing, hosts: sourceHost, sessions, streams, audit, logger }),
+  );
+  const { operators } = config;
+  const signIns = new SignIns({
+    store,
+    hosts: sourceHost,
+    memberships,
+    sessions,
+    operators,
+    maySignIn: allowedOwners.maySignIn,
+    audit,
+    urls,
+    logger,
+  });
 
   const api = {
     store,
@@ -148,14 +183,36 @@ export async function openControlPlane(config: ControlPlaneConfig, logger: Logge
     secrets,
     audit,
     sessions,
-    routes,
+    memberships,
+    streams,
     hosts: sourceHost,
+    operators,
+    gitHubApps: openGitHubAppMaker(config.gitHub, {
+      ...hostOptions,
+      hosts: sourceHost,
+      onAdded: (host) => following.reconcile.follow(host),
+    }),
+    following: {
+      status: () => following.reconcile.status(),
+      soon: (instance: string) => following.reconcile.soon(instance),
+    },
+    brake,
+    sealing,
+    routes,
     urls,
     logger,
   };
   const server = opened.adopt(
     await openServer({
       api,
+      signIns,
+      deliveries: openDeliveryReceiver({
+        store,
+        hosts: sourceHost,
+        onStored: () => following.inbox.wake(),
+        dashboardUrl: "/dashboard/",
+        logger,
+      }),
       handleGit: (request, response) => embedded.handle(request, response),
       feedCredential: config.feedCredential,
       webDir: WEB_DIR,
@@ -172,13 +229,15 @@ export async function openControlPlane(config: ControlPlaneConfig, logger: Logge
   await liveRoutes.refresh();
   const retirement = opened.use(new Retirement({ runtime, routes, logger }));
   const collector = opened.use(new Collector({ store, sourceHost, builder, logs, logger }));
+  const following = opened.use(followRemoteHosts({ ...api, liveRoutes, retirement, allowedOwners, brake }));
   const runPorts = {
     ...api,
+    confirmHead: following.confirmHead,
     sourceHost,
     liveRoutes,
     retirement,
     collector,
-    reporter: openReporter({ sourceHost, audit, urls, logger }),
+    reporter: opened.use(openReporter({ ...api, sourceHost })),
     workDir,
     parallelFunctions: config.parallelFunctions,
     runTimeoutMs: config.runTimeoutMs,
@@ -196,6 +255,8 @@ export async function openControlPlane(config: ControlPlaneConfig, logger: Logge
   // The file is this process's alone, so whoever held a lease on a run in it is gone.
   await queue.reclaim(worker.holder);
 
+  sessions.start();
+  memberships.start();
   await server.listen({ host: config.host, port: config.port });
   await admin.listen({ host: config.adminHost, port: config.adminPort });
   const close = opened.move();
@@ -224,7 +285,7 @@ async function openLocalAccess(store: Store, config: ControlPlaneConfig, isolati
     );
   }
   // One person, whichever owner the platform was started for: the same token goes on working for all of them.
-  const person = { subject: "local", name: slug };
+  const person = { subject: LOCAL_PERSON, name: slug };
   await ensureMember(store, person, owner.id);
   await ensureAccessToken(store, person, "start command", token.reveal());
   return person;

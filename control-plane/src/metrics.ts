@@ -33,6 +33,13 @@ export const stageDuration = new Histogram({
   registers: [registry],
 });
 
+export const commitReports = new Counter({
+  name: "ofc_commit_reports_total",
+  help: "Reports to source hosts: taken, refused for good, or failed and tried again.",
+  labelNames: ["result"],
+  registers: [registry],
+});
+
 export const routePropagation = new Histogram({
   name: "ofc_route_propagation_seconds",
   help: "From publishing a route change to the last connected edge's confirmation.",
@@ -64,5 +71,45 @@ export const edgesConnected = new Gauge({
 export const edgeRouteVersion = new Gauge({
   name: "ofc_edge_confirmed_route_version",
   help: "Lowest version of the route table that a connected edge has confirmed.",
+  registers: [registry],
+});
+
+export const deliveriesReceived = new Counter({
+  name: "ofc_deliveries_received_total",
+  help: "Requests that claim to be deliveries, by what was answered: stored, duplicate, or why it was refused.",
+  labelNames: ["endpoint", "answer"],
+  registers: [registry],
+});
+
+export const deliveriesWorkedOff = new Counter({
+  name: "ofc_deliveries_worked_off_total",
+  help: "Deliveries that came to their end, by how.",
+  labelNames: ["state"],
+  registers: [registry],
+});
+
+export const deliveriesWaiting = new Gauge({
+  name: "ofc_deliveries_waiting",
+  help: "Deliveries that are stored and not worked off.",
+  registers: [registry],
+});
+
+export const removalsHeld = new Gauge({
+  name: "ofc_removals_held",
+  help: "Repositories that a source host says are gone and that stay, since they are too many at once, until an operator confirms.",
+  registers: [registry],
+});
+
+export const sourceHostUp = new Gauge({
+  name: "ofc_source_host_up",
+  help: "1 where the last reading of the source host was complete, else 0.",
+  labelNames: ["host"],
+  registers: [registry],
+});
+
+export const sourceHostRead = new Gauge({
+  name: "ofc_source_host_last_reading_timestamp_seconds",
+  help: "When the source host was last read completely.",
+  labelNames: ["host"],
   registers: [registry],
 });

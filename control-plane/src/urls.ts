@@ -16,6 +16,30 @@ export class Urls {
     return `system.${this.#base.hostname}`;
   }
 
+  /** `http://auth.system.localhost:8080`, the origin that source hosts send people back to. */
+  get auth(): string {
+    return this.#host("auth.system");
+  }
+
+  get authHost(): string {
+    return `auth.system.${this.#base.hostname}`;
+  }
+
+  /** What source hosts are told to send people back to. */
+  get signInCallback(): string {
+    return `${this.auth}/oauth2/authorized`;
+  }
+
+  /** Where GitHub sends the browser when it has made a GitHub App for this platform. */
+  get gitHubAppCreated(): string {
+    return `${this.system}/github-app/created`;
+  }
+
+  /** Where signing in with a source host begins. */
+  login(instance: string): string {
+    return `${this.system}/login/${encodeURIComponent(instance)}`;
+  }
+
   get git(): string {
     return `${this.system}/git`;
   }
@@ -31,6 +55,11 @@ export class Urls {
   /** Where a source host of this kind sends its deliveries: upstream's addresses. */
   webhook(kind: "github" | "gitlab" | "bitbucket-cloud" | "bitbucket-datacenter"): string {
     return `${this.system}/${kind.replace(/-.*/, "")}-event`;
+  }
+
+  /** Page of everything that the owner runs. */
+  owner(owner: string): string {
+    return `${this.system}/dashboard/${owner}`;
   }
 
   run(runId: string): string {

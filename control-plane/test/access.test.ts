@@ -18,7 +18,7 @@ import {
 import { openSessionTokens } from "../src/access/session-token.ts";
 import { sha256 } from "../src/ids.ts";
 import { openEmbeddedSecretStore } from "../src/ports/secret-store/embedded.ts";
-import { ensureMember } from "../src/ports/store/owners.ts";
+import { ensureMember, ownersOf } from "../src/ports/store/owners.ts";
 import { openSqliteStore } from "../src/ports/store/sqlite.ts";
 import { openEdgeUsage } from "../src/ports/usage-source/edge.ts";
 import { RoutePublisher } from "../src/routes/route-publisher.ts";
@@ -109,7 +109,13 @@ describe("what edges ask about access tokens", () => {
       [],
     );
     const { store } = it;
-    serveEdges(server, { routes, usage: openEdgeUsage(store), store, credential: new Secret(CREDENTIAL) });
+    serveEdges(server, {
+      routes,
+      usage: openEdgeUsage(store),
+      store,
+      memberships: { ensure: async () => "current", ownersOf: (subject) => ownersOf(store, subject) },
+      credential: new Secret(CREDENTIAL),
+    });
     const ask = async (payload: object, credential = CREDENTIAL) => {
       const answer = await server.inject({
         method: "POST",

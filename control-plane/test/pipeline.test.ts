@@ -46,6 +46,22 @@ describe("a run", () => {
     expect(running(it)).toEqual([before?.revision.id]);
   });
 
+  it("of a repository that is not linked any more does nothing, and says so", async () => {
+    await using it = await openTestPipeline();
+    await it.trigger(helloSaying("never"));
+    await it.ports.store
+      .updateTable("repositories")
+      .set({ unlinked_at: 1, unlinked_reason: "It was deleted." })
+      .where("id", "=", it.repository.repositoryId)
+      .execute();
+    expect(await it.runNext()).toMatchObject({
+      state: "failed",
+      reason_kind: "unlinked",
+      reason: "The repository is not linked any more: It was deleted. Link it again to deploy.",
+    });
+    expect(await it.ports.store.selectFrom("stages").selectAll().execute()).toEqual([]);
+  });
+
   it("that is stopped before it published leaves nothing behind", async () => {
     await using it = await openTestPipeline();
     await it.trigger(helloSaying("never"));
@@ -109,6 +125,18 @@ describe("collection", () => {
 });
 
 describe("after a restart", () => {
+  it("what is not routed any more is ended, and not started again", async () => {
+    await using it = await openTestPipeline();
+    await it.trigger(helloSaying("removed"));
+    await it.runNext();
+    expect(running(it)).toHaveLength(1);
+    await it.ports.store.updateTable("functions").set({ unrouted_at: 1 }).execute();
+    await restore(it.ports, new AbortController().signal);
+    expect(running(it)).toEqual([]);
+    await it.ports.liveRoutes.refresh();
+    expect(it.ports.routes.routes).toEqual([]);
+  });
+
   it("what is live runs again, and what is not is ended", async () => {
     await using it = await openTestPipeline();
     await it.trigger(helloSaying("live"));

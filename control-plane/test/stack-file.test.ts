@@ -3,7 +3,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { requireHandler } from "../src/pipeline/handler-folder.ts";
-import { parseStackFile, readStackFile } from "../src/pipeline/stack-file.ts";
+import { parseStackFile, readStackFile } from "../src/pipeline/stack-file/stack-file.ts";
+import type { Rejected } from "../src/rejected.ts";
 
 const MiB = 1024 * 1024;
 /** What faas-cli would replace by a variable of its own environment. */
@@ -307,6 +308,110 @@ describe("what is wrong with a stack file", () => {
     const lines = told(stack("annotations:", ...many));
     expect(lines).toHaveLength(21);
     expect(lines.at(-1)).toBe("There may be more: these are the first 20.");
+  });
+});
+
+describe("an annotation", () => {
+  const annotationsOf = (text: string, name = "stack.yml") => {
+    try {
+      return parseStackFile(text, { name }).notices;
+    } catch (error) {
+      return (error as Rejected).annotations;
+    }
+  };
+  const hello = "    handler: ./hello\n";
+
+  test.each<[string, string, number, RegExp]>([
+    ["broken YAML", `${stack()}  b: [1, 2\n`, 9, /./],
+    ["a tab", stack().replace("    lang", "\tlang"), 6, /[Tt]ab/],
+    ["a key that stands twice", stack("lang: python3"), 8, /"lang" stands twice, on lines 6 and 8\.$/],
+    [
+      "a value that is none of those there are",
+      stack("", "limits: { memory: lots }"),
+      9,
+      /a size of at least/,
+    ],
+    ["an access nobody knows", stack("annotations:", "  com.openfaas.cloud.auth: all"), 9, /one of public/],
+    ["a map where a value belongs", stack("environment:", "  A:", "    b: c"), 10, /must be a single value/],
+    ["a secret's bad name", stack("secrets:", "  - good", "  - ../bad"), 10, /the secret's name "..\/bad"/],
+    ["a key that is missing", stack().replace(hello, ""), 5, /handler is missing/],
+    ["a handler outside", stack().replace("./hello", "../hello"), 7, /must stay inside/],
+    ["an alias of nothing", stack("environment: *nothing"), 8, /no anchor "nothing"/],
+    ["a provider that is missing", "functions: { a: { lang: a, handler: a } }", 1, /provider is missing/],
+    ["an empty file", "", 1, /it is empty\.$/],
+    ["too much of it", "a: [".repeat(40), 1, /deeper than 32/],
+    ["a second document", `${stack()}---\na: 1\n`, 9, /one document/],
+  ])("says %s at its line", (_what, text, line, message) => {
+    expect(annotationsOf(text)).toEqual([
+      { path: "stack.yml", line, level: "failure", message: expect.stringMatching(message) },
+    ]);
+  });
+
+  test("is there for each mistake, and for what has no effect beside them", () => {
+    const text = `${stack("image: x", "annotations: { com.openfaas.cloud.auth: all }")}  b: { lang: x }\n`;
+    expect(annotationsOf(text, "stack.yaml")).toMatchObject([
+      { path: "stack.yaml", line: 9, level: "failure" },
+      { path: "stack.yaml", line: 10, level: "failure" },
+      {
+        path: "stack.yaml",
+        line: 8,
+        level: "notice",
+        message: expect.stringContaining("functions.hello.image: "),
+      },
+    ]);
+  });
+
+  test.each<[string, string, number]>([
+    ["extra", `${stack()}extra: 1\n`, 8],
+    ["provider.gateway", stack().replace("name: openfaas", "name: openfaas\n  gateway: x"), 4],
+    ["configuration.copy", `${stack()}configuration:\n  copy: [x]\n`, 9],
+    ["functions.hello.made_up", stack("environment: { A: b }", "made_up: 1"), 9],
+    ["functions.hello.environment.A", stack("environment:", "  B: c", `  A: '${VARIABLE}'`), 10],
+    ["functions.hello.labels.com.openfaas.scale.min", stack("labels:", "  com.openfaas.scale.min: 500"), 9],
+    ["functions.hello.annotations.topic", stack("annotations:", "  topic: t"), 9],
+    [
+      "functions.hello.annotations.com.openfaas.cloud.limit.timeout",
+      stack("annotations:", "  com.openfaas.cloud.limit.timeout: 10h"),
+      9,
+    ],
+    ["functions.hello.environment.exec_timeout", stack("environment:", "  exec_timeout: 10h"), 9],
+    ["functions.hello.limits.cpu", stack("limits:", "  cpu: 100m"), 9],
+  ])("is a notice at the line of %s, which has another effect than it says", (key, text, line) => {
+    expect(annotationsOf(text)).toEqual([
+      {
+        path: "stack.yml",
+        line,
+        level: "notice",
+        message: expect.stringMatching(`^${key.replaceAll(".", "\\.")}: `),
+      },
+    ]);
+  });
+
+  test("is there for the first fifty keys without effect", () => {
+    const keys = Array.from({ length: 200 }, (_, i) => `k${i}: 1`);
+    expect(annotationsOf(stack(...keys))).toHaveLength(50);
+    expect(parseStackFile(stack(...keys)).ignored).toHaveLength(200);
+  });
+
+  test("can be made where a function asks for what is only judged later", () => {
+    const { lines } = parseStackFile(
+      `${stack("secrets:", "  - one", "  - two")}  b: { lang: node22, handler: b, secrets: [one] }\n`,
+    );
+    expect([...lines]).toEqual([
+      [
+        "hello",
+        {
+          name: 5,
+          lang: 6,
+          handler: 7,
+          secrets: new Map([
+            ["one", 9],
+            ["two", 10],
+          ]),
+        },
+      ],
+      ["b", { name: 11, lang: 11, handler: 11, secrets: new Map([["one", 11]]) }],
+    ]);
   });
 });
 

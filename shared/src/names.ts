@@ -75,6 +75,12 @@ export const RESERVED_SLUGS: ReadonlySet<string> = new Set([
 
 /** A person's or machine's free-form name as an owner slug, or `undefined` where nothing usable is left of it. */
 export function slugify(name: string): OwnerSlug | undefined {
+  const label = labelOf(name);
+  return label === undefined || RESERVED_SLUGS.has(label) ? undefined : label;
+}
+
+/** As `slugify`, also of words that nobody may have as they are. */
+export function labelOf(name: string): OwnerSlug | undefined {
   const label = name
     .normalize("NFKD")
     .toLowerCase()
@@ -82,8 +88,7 @@ export function slugify(name: string): OwnerSlug | undefined {
     .replaceAll(/[^a-z0-9]+/g, "-")
     .slice(0, 63)
     .replaceAll(/^-+|-+$/g, "");
-  const parsed = OwnerSlug.safeParse(label);
-  return parsed.success && !RESERVED_SLUGS.has(label) ? parsed.data : undefined;
+  return OwnerSlug.safeParse(label).data;
 }
 
 /** The first seven digits, as people read commits. */

@@ -161,6 +161,32 @@ test.each([
   },
 );
 
+test("the auth host passes people on to the system host, and sets no cookie itself", async () => {
+  const system = new URL(platform.ready.gitBaseUrl).origin;
+  const auth = system.replace("//system.", "//auth.system.");
+  const back = await platform.get(`${auth}/oauth2/authorized?code=c&state=s&more=left-out`);
+  expect(back.status).toBe(303);
+  expect(back.headers.location).toBe(`${system}/oauth2/authorized?state=s&code=c`);
+  const refused = await platform.get(back.headers.location ?? "");
+  expect(refused.status).toBe(400);
+  expect(refused.body).toContain("Not signed in");
+  const elsewhere = await platform.get(`${auth}/dashboard/`);
+  expect(elsewhere.headers.location).toBe(`${system}/dashboard/`);
+  const none = await platform.get(`${system}/login/github.com`);
+  expect(none.status).toBe(404);
+  for (const answer of [back, refused, elsewhere, none]) expect(answer.headers["set-cookie"]).toBeUndefined();
+}, 30_000);
+
+test("a token makes no token, not even the one of the start command", async () => {
+  const refused = await platform.call("mutation", "tokens.create", {
+    name: "another",
+    scopes: ["read"],
+    expiresInDays: 1,
+  });
+  expect(refused.status).toBe(403);
+  expect(refused.body).toContain("No access token may do this");
+}, 30_000);
+
 test("errors of the API name no file of the machine", async () => {
   const answer = await platform.call("query", "functions.list", { owner: 5 });
   expect(answer.status).toBe(400);

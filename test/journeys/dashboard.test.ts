@@ -1,17 +1,12 @@
-import { mkdir } from "node:fs/promises";
-import { fileURLToPath } from "node:url";
-import type { BrowserContext, Page } from "playwright-core";
 import { expect, test } from "vitest";
 import { TestBrowser } from "../support/browser.ts";
 import { eventually } from "../support/eventually.ts";
 import { TestGate } from "../support/gate.ts";
 import { part } from "../support/parts.ts";
+import { pictures } from "../support/pictures.ts";
 import { TestPlatform } from "../support/platform.ts";
 import { handlerSaying, packageWithBuildStep, stackFile, TestRepository } from "../support/repository.ts";
 import { temporaryFolder } from "../support/temporary-folder.ts";
-
-/** Pictures for people to look at; nothing compares them. */
-const PICTURES = fileURLToPath(new URL("../../.screenshots/", import.meta.url));
 
 part("chromium")("the dashboard in Chromium", () => {
   test("sign in, push, watch the build to its end, see the function", async () => {
@@ -107,34 +102,32 @@ part("chromium")("the dashboard in Chromium", () => {
     await first.goto(platform.ready.dashboardUrl);
     await first.getByRole("heading", { level: 1, name: /sign in/i }).waitFor();
   }, 60_000);
+
+  test("links of the original OpenFaaS Cloud lead to what they name", async () => {
+    await using folder = await temporaryFolder();
+    await using platform = await TestPlatform.start({ data: folder.path });
+    await using browser = await TestBrowser.open();
+    await using repository = await TestRepository.create(platform, "shop", {
+      "stack.yml": stackFile("cart"),
+      "cart/handler.js": handlerSaying("full"),
+    });
+    expect(await repository.push()).toMatchObject({ code: 0 });
+    const commit = (await repository.git("rev-parse", "HEAD")).trim();
+    const page = await (await browser.newContext()).newPage();
+    await page.goto(platform.ready.signInUrl);
+    await page.getByRole("heading", { level: 1, name: "Functions" }).waitFor();
+
+    const open = (link: string) => page.goto(new URL(link, platform.ready.dashboardUrl).href);
+    const heading = (name: string) => page.getByRole("heading", { level: 1, name }).waitFor();
+    await open("/dashboard/Alice");
+    await heading("Functions of alice");
+    await open("/dashboard/Alice/cart?repoPath=Alice/shop");
+    await heading("cart");
+    expect(page.url()).toMatch(/\/dashboard\/alice\/cart\?repoPath=Alice\/shop$/);
+    await open("/dashboard/Alice/cart/function-log");
+    await heading("Log of cart");
+    await open(`/dashboard/Alice/cart/build-log?repoPath=Alice/shop&commitSHA=${commit}`);
+    await page.waitForURL(/\/dashboard\/runs\//);
+    expect(browser.complaints).toEqual([]);
+  }, 60_000);
 });
-
-/** Wide and narrow, light and dark; fails where a page is wider than the window. */
-async function pictures(context: BrowserContext, url: string, name: string): Promise<void> {
-  await mkdir(PICTURES, { recursive: true });
-  const page = await context.newPage();
-  for (const colorScheme of ["light", "dark"] as const) {
-    for (const width of [1440, 360]) {
-      await page.emulateMedia({ colorScheme });
-      await page.setViewportSize({ width, height: 900 });
-      if (page.url() !== url) await page.goto(url);
-      await page.getByRole("heading", { level: 1 }).waitFor();
-      await settled(page);
-      await page.screenshot({ path: `${PICTURES}${name}-${width}-${colorScheme}.png`, fullPage: true });
-      const overflow = await page.evaluate(
-        () => document.documentElement.scrollWidth - document.documentElement.clientWidth,
-      );
-      expect(overflow, `${name} at ${width} px scrolls sideways`).toBe(0);
-    }
-  }
-  await page.close();
-}
-
-/** Nothing is a placeholder any more, and what the page says of a log is no longer that it connects. */
-async function settled(page: Page): Promise<void> {
-  await eventually("the page has its data", async () => (await page.locator(".placeholder").count()) === 0);
-  await eventually(
-    "its log is there",
-    async () => !/Connecting/.test(await page.locator("main").innerText()),
-  );
-}

@@ -42,7 +42,7 @@ export class TestBrowser implements AsyncDisposable {
   #listen(page: Page): void {
     page.on("pageerror", (error) => this.complaints.push(String(error)));
     page.on("console", (message) => {
-      if (message.type() === "error") this.complaints.push(message.text());
+      if (message.type() === "error") this.complaints.push(`${message.text()} (${message.location().url})`);
     });
   }
 }

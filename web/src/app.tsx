@@ -1,8 +1,11 @@
 import { Route, Routes } from "react-router";
+import { CanonicalOwner } from "./components/canonical-owner.tsx";
 import { Layout } from "./components/layout.tsx";
+import { AccountPage } from "./pages/account.tsx";
 import { BuildLogPage } from "./pages/build-log.tsx";
 import { FunctionPage } from "./pages/function.tsx";
 import { FunctionsPage } from "./pages/functions.tsx";
+import { HostsPage } from "./pages/hosts.tsx";
 import { LogsPage } from "./pages/logs.tsx";
 import { NotFoundPage } from "./pages/not-found.tsx";
 import { RepositoriesPage } from "./pages/repositories.tsx";
@@ -25,12 +28,16 @@ export function App() {
       >
         <Route index element={<FunctionsPage />} />
         <Route path="runs/:id" element={<RunPage />} />
+        <Route path="hosts" element={<HostsPage />} />
+        <Route path="account" element={<AccountPage />} />
         <Route path="repositories/:owner" element={<RepositoriesPage />} />
         <Route path="secrets/:owner" element={<SecretsPage />} />
-        <Route path=":owner" element={<FunctionsPage />} />
-        <Route path=":owner/:function" element={<FunctionPage />} />
-        <Route path=":owner/:function/function-log" element={<LogsPage />} />
-        <Route path=":owner/:function/build-log" element={<BuildLogPage />} />
+        <Route element={<CanonicalOwner />}>
+          <Route path=":owner" element={<FunctionsPage />} />
+          <Route path=":owner/:function" element={<FunctionPage />} />
+          <Route path=":owner/:function/function-log" element={<LogsPage />} />
+          <Route path=":owner/:function/build-log" element={<BuildLogPage />} />
+        </Route>
         <Route path="*" element={<NotFoundPage />} />
       </Route>
     </Routes>

@@ -145,3 +145,12 @@ export function describeServing(serving: Serving, hour: HourOfUsage | undefined,
 function pad(value: number): string {
   return String(value).padStart(2, "0");
 }
+
+export function badgePath(owner: string, name: string): string {
+  return `/badge/${owner}/${name}.svg`;
+}
+
+/** The badge in Markdown, with a link to the function's page. Neither name can hold anything that Markdown would read. */
+export function badgeMarkdown(origin: string, owner: string, name: string): string {
+  return `[![${name} on OpenFaaS Cloud](${origin}${badgePath(owner, name)})](${origin}/dashboard/${owner}/${name})`;
+}

@@ -38,6 +38,11 @@ export function Session({ signedOut, children }: { signedOut: ReactNode; childre
   return <PersonContext value={person}>{children}</PersonContext>;
 }
 
+/** Slugs of the owners that the person may act for. Only below `Session`. */
+export function useOwners(): readonly string[] {
+  return usePerson().owners.map(({ slug }) => slug);
+}
+
 /** Only below `Session`. */
 export function usePerson(): Person {
   const person = use(PersonContext);

@@ -1,6 +1,7 @@
 import { describe, expect, test } from "vitest";
 import {
   authorName,
+  badgeMarkdown,
   describeServing,
   firstLine,
   formatAge,
@@ -142,4 +143,10 @@ describe("what serves, in a sentence", () => {
       "Not answering: commit abc1234 of main, deployed 14:02, is being started again, 0 of 1 replicas ready, no invocations in the last hour.",
     );
   });
+});
+
+test("a badge is an image that leads to the function's page", () => {
+  expect(badgeMarkdown("https://system.example.com", "acme", "cart")).toBe(
+    "[![cart on OpenFaaS Cloud](https://system.example.com/badge/acme/cart.svg)](https://system.example.com/dashboard/acme/cart)",
+  );
 });

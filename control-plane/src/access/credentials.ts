@@ -1,13 +1,19 @@
 import { randomBytes } from "node:crypto";
+import { ACCESS_TOKEN_PREFIX } from "@openfaas-cloud/shared/access-token.ts";
+import { KnownError } from "@openfaas-cloud/shared/known-error.ts";
 import { CLOCK_TOLERANCE_S, SESSION_MAX_AGE_S } from "@openfaas-cloud/shared/session.ts";
 import { newId, sha256 } from "../ids.ts";
+import type { AccessTokenRow } from "../ports/store/schema.ts";
 import type { Queries, Store } from "../ports/store/store.ts";
+import { EVERY_SCOPE, type GrantableScope, parseScopes, type Scope } from "./scopes.ts";
 
 const LINK_LIFETIME_MS = 60 * 60 * 1000;
 /** `last_used_at` is written this often at most: every fetch of every clone would be a commit otherwise. */
 const LAST_USED_STEP_MS = 60_000;
 /** The bound of RouteSettings. */
 const MAX_REVOKED = 100_000;
+const MAX_TOKENS_OF_PERSON = 100;
+const TOKEN_BYTES = 32;
 
 export interface KnownPerson {
   readonly subject: string;
@@ -15,8 +21,8 @@ export interface KnownPerson {
 }
 
 /**
- * Makes `token` the person's one token of this name: what had the name before counts no more, and edges are to be told so
- * (`revokedIds`). Only its hash is kept.
+ * Makes `token` the person's one token of this name, for everything: what had the name before counts no more, and edges are to
+ * be told so (`revokedIds`). Only its hash is kept.
  */
 export async function ensureAccessToken(
   store: Store,
@@ -25,17 +31,16 @@ export async function ensureAccessToken(
   token: string,
 ): Promise<void> {
   const hash = sha256(token);
+  const scopes = JSON.stringify(EVERY_SCOPE);
   await store.transaction().execute(async (transaction) => {
     const replaced = await transaction
       .deleteFrom("access_tokens")
       .where("subject", "=", person.subject)
       .where("name", "=", name)
       .where("hash", "!=", hash)
-      .returning("id")
+      .returning(["id", "epoch"])
       .execute();
-    for (const { id } of replaced) {
-      await revoke(transaction, id, Date.now() / 1000 + SESSION_MAX_AGE_S);
-    }
+    for (const old of replaced) await revokeForEdges(transaction, old);
     await transaction
       .insertInto("access_tokens")
       .values({
@@ -43,17 +48,122 @@ export async function ensureAccessToken(
         subject: person.subject,
         name,
         hash,
+        scopes,
         created_at: Date.now(),
         expires_at: null,
         last_used_at: null,
       })
-      .onConflict((conflict) => conflict.column("hash").doUpdateSet({ subject: person.subject }))
+      .onConflict((conflict) => conflict.column("hash").doUpdateSet({ subject: person.subject, scopes }))
       .execute();
   });
 }
 
+export interface NewAccessToken {
+  /** Unique among the person's. */
+  readonly name: string;
+  readonly scopes: readonly GrantableScope[];
+  /** Milliseconds since the epoch; `null` for never. */
+  readonly expiresAt: number | null;
+}
+
+/**
+ * Makes an access token of the person. @returns the token, which is not kept and cannot be had again.
+ * @throws KnownError `token-refused` where the name is taken, or where there are too many.
+ */
+export async function createAccessToken(
+  store: Store,
+  subject: string,
+  wanted: NewAccessToken,
+): Promise<{ readonly id: string; readonly token: string }> {
+  const id = newId();
+  const token = `${ACCESS_TOKEN_PREFIX}${randomBytes(TOKEN_BYTES).toString("base64url")}`;
+  await store.transaction().execute(async (transaction) => {
+    const others = await transaction
+      .selectFrom("access_tokens")
+      .select("name")
+      .where("subject", "=", subject)
+      .execute();
+    if (others.some(({ name }) => name === wanted.name))
+      throw new KnownError(
+        "token-refused",
+        `You have a token named ${wanted.name} already: revoke it first.`,
+      );
+    if (others.length >= MAX_TOKENS_OF_PERSON)
+      throw new KnownError("token-refused", `You have ${others.length} tokens: revoke one that is not used.`);
+    await transaction
+      .insertInto("access_tokens")
+      .values({
+        id,
+        subject,
+        name: wanted.name,
+        hash: sha256(token),
+        scopes: JSON.stringify(wanted.scopes),
+        created_at: Date.now(),
+        expires_at: wanted.expiresAt,
+        last_used_at: null,
+      })
+      .execute();
+  });
+  return { id, token };
+}
+
+/** The person's tokens, those that have expired among them, newest first. */
+export async function listAccessTokens(store: Store, subject: string): Promise<AccessTokenRow[]> {
+  return store
+    .selectFrom("access_tokens")
+    .selectAll()
+    .where("subject", "=", subject)
+    .orderBy("id", "desc")
+    .execute();
+}
+
+/** Takes the token back, and edges are to be told so. @returns its name; `undefined` where the person has no such token. */
+export async function revokeAccessToken(
+  store: Store,
+  subject: string,
+  id: string,
+): Promise<string | undefined> {
+  return store.transaction().execute(async (transaction) => {
+    const gone = await transaction
+      .deleteFrom("access_tokens")
+      .where("id", "=", id)
+      .where("subject", "=", subject)
+      .returning(["id", "epoch", "name"])
+      .executeTakeFirst();
+    if (gone) await revokeForEdges(transaction, gone);
+    return gone?.name;
+  });
+}
+
+/** Edges are to ask anew about the person's tokens instead of going by what they remember. */
+export async function forgetTokensOfEdges(queries: Queries, subject: string): Promise<void> {
+  const tokens = await queries
+    .selectFrom("access_tokens")
+    .select(["id", "epoch"])
+    .where("subject", "=", subject)
+    .execute();
+  for (const token of tokens) await revokeForEdges(queries, token);
+  await queries
+    .updateTable("access_tokens")
+    .set((row) => ({ epoch: row("epoch", "+", 1) }))
+    .where("subject", "=", subject)
+    .execute();
+}
+
+/** An edge believes in a token for so long that its connections may last as long as a session. */
+async function revokeForEdges(queries: Queries, token: Pick<AccessTokenRow, "id" | "epoch">): Promise<void> {
+  await revoke(queries, edgeIdOf(token), Date.now() / 1000 + SESSION_MAX_AGE_S);
+}
+
+function edgeIdOf({ id, epoch }: Pick<AccessTokenRow, "id" | "epoch">): string {
+  return epoch === 0 ? id : `${id}.${epoch}`;
+}
+
 export interface KnownAccessToken extends KnownPerson {
   readonly id: string;
+  /** What edges know it by. */
+  readonly edgeId: string;
+  readonly scopes: readonly Scope[];
   /** `null` for never. */
   readonly expiresAt: number | null;
 }
@@ -70,14 +180,22 @@ export async function findAccessToken(store: Store, hash: string): Promise<Known
   const row = await store
     .selectFrom("access_tokens")
     .innerJoin("people", "people.subject", "access_tokens.subject")
-    .select(["people.subject", "people.name", "access_tokens.id", "last_used_at", "expires_at"])
+    .select(["people.subject", "people.name"])
+    .select(["access_tokens.id", "epoch", "scopes", "last_used_at", "expires_at"])
     .where("hash", "=", hash)
     .executeTakeFirst();
   if (!row || (row.expires_at !== null && row.expires_at <= now)) return undefined;
   if ((row.last_used_at ?? 0) < now - LAST_USED_STEP_MS) {
     await store.updateTable("access_tokens").set({ last_used_at: now }).where("id", "=", row.id).execute();
   }
-  return { subject: row.subject, name: row.name, id: row.id, expiresAt: row.expires_at };
+  return {
+    subject: row.subject,
+    name: row.name,
+    id: row.id,
+    edgeId: edgeIdOf(row),
+    scopes: parseScopes(row.scopes),
+    expiresAt: row.expires_at,
+  };
 }
 
 /** A code that signs the person in, once, within the hour. */
@@ -110,8 +228,9 @@ export async function spendSignInCode(store: Store, code: string): Promise<Known
     .executeTakeFirst();
 }
 
-export async function revokeSession(store: Store, session: { jti: string; exp: number }): Promise<void> {
-  await revoke(store, session.jti, session.exp);
+/** `exp`: when the token ends of itself, seconds since the epoch. */
+export async function revokeSession(queries: Queries, session: { jti: string; exp: number }): Promise<void> {
+  await revoke(queries, session.jti, session.exp);
 }
 
 /** `exp`: until when somebody might believe in it otherwise, seconds since the epoch. */
@@ -123,15 +242,6 @@ async function revoke(queries: Queries, id: string, exp: number): Promise<void> 
     .values({ jti: id, expires_at: Math.ceil((exp + CLOCK_TOLERANCE_S) * 1000) })
     .onConflict((conflict) => conflict.doNothing())
     .execute();
-}
-
-export async function isRevoked(store: Store, jti: string): Promise<boolean> {
-  const row = await store
-    .selectFrom("revoked_sessions")
-    .select("jti")
-    .where("jti", "=", jti)
-    .executeTakeFirst();
-  return row !== undefined;
 }
 
 /** Ids of sessions that were ended before their time, and of access tokens that were taken back, for the edges. */

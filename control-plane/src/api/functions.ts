@@ -2,40 +2,36 @@ import { must } from "@openfaas-cloud/shared/must.ts";
 import { DURATION_BUCKETS_S } from "@openfaas-cloud/shared/route.ts";
 import { TRPCError, tracked } from "@trpc/server";
 import { z } from "zod";
+import { replicasOf, stateOf } from "../function-state.ts";
 import { type Deployed, findFunction, listDeployed } from "../ports/store/functions.ts";
+import type { OwnerRow } from "../ports/store/schema.ts";
 import type { UsageMinute } from "../ports/usage-source/usage-source.ts";
 import { toLogPageView } from "./logs.ts";
-import { type ApiPorts, procedure, requireOwner, router, type SignedIn } from "./procedure.ts";
-import type {
-  FunctionDetail,
-  FunctionState,
-  FunctionSummary,
-  FunctionUsage,
-  UsageBar,
-  UsageWindow,
-} from "./views.ts";
+import { type ApiPorts, ofOwner, ofOwners, router } from "./procedure.ts";
+import type { FunctionDetail, FunctionSummary, FunctionUsage, UsageBar, UsageWindow } from "./views.ts";
 
 const HOUR = 60;
 const DAY = 24 * HOUR;
-const FunctionRef = z.object({ owner: z.string().max(63), name: z.string().max(63) });
+const FunctionName = z.object({ name: z.string().max(63) });
+
+/** For people who may see the functions of the owner that the input names. */
+const ofFunction = ofOwner("viewer").input(FunctionName);
 
 export const functionsRouter = router({
-  list: procedure
-    .input(z.object({ owner: z.string().max(63).optional() }))
-    .query(async ({ ctx, input }): Promise<FunctionSummary[]> => {
-      const owners = input.owner === undefined ? ctx.person.owners : [requireOwner(ctx.person, input.owner)];
-      if (owners.length === 0) return [];
-      const deployed = await listDeployed(ctx.ports.store, { ownerIds: owners.map(({ id }) => id) });
-      const totals = await ctx.ports.usage.totals(
-        deployed.map(({ id }) => id),
-        minuteNow() - DAY,
-      );
-      return deployed.map((one) => summary(one, totals.get(one.id) ?? 0, ctx.ports));
-    }),
+  list: ofOwners("viewer").query(async ({ ctx }): Promise<FunctionSummary[]> => {
+    const { owners, ports } = ctx;
+    if (owners.length === 0) return [];
+    const deployed = await listDeployed(ports.store, { ownerIds: owners.map(({ id }) => id) });
+    const totals = await ports.usage.totals(
+      deployed.map(({ id }) => id),
+      minuteNow() - DAY,
+    );
+    return deployed.map((one) => summary(one, totals.get(one.id) ?? 0, ports));
+  }),
 
-  get: procedure.input(FunctionRef).query(async ({ ctx, input }): Promise<FunctionDetail> => {
+  get: ofFunction.query(async ({ ctx, input }): Promise<FunctionDetail> => {
     const { ports } = ctx;
-    const deployed = await requireFunction(ctx.person, input, ports);
+    const deployed = await requireFunction(ctx.owner, input.name, ports);
     const run = await ports.store
       .selectFrom("runs")
       .select(["message", "author"])
@@ -58,7 +54,7 @@ export const functionsRouter = router({
       commitMessage: run.message,
       commitAuthor: run.author,
       runId: deployed.run_id,
-      replicaList: replicasOf(deployed, ports).map(({ id, state, restarts, lastExit }) => ({
+      replicaList: replicasOf(deployed, ports.runtime).map(({ id, state, restarts, lastExit }) => ({
         id,
         state,
         restarts,
@@ -67,8 +63,8 @@ export const functionsRouter = router({
     };
   }),
 
-  usage: procedure.input(FunctionRef).query(async ({ ctx, input }): Promise<FunctionUsage> => {
-    const { id } = await requireFunction(ctx.person, input, ctx.ports);
+  usage: ofFunction.query(async ({ ctx, input }): Promise<FunctionUsage> => {
+    const { id } = await requireFunction(ctx.owner, input.name, ctx.ports);
     const now = minuteNow();
     const minutes = await ctx.ports.usage.minutes(id, now - DAY);
     const ofHour = minutes.filter(({ minute }) => minute > now - HOUR);
@@ -80,58 +76,46 @@ export const functionsRouter = router({
     };
   }),
 
-  log: procedure
-    .input(FunctionRef.extend({ lastEventId: z.string().max(100).nullish() }))
+  log: ofFunction
+    .input(z.object({ lastEventId: z.string().max(100).nullish() }))
+    .use(async ({ ctx, input, next }) => {
+      const found = await findFunction(ctx.ports.store, ctx.owner.id, input.name);
+      if (!found) throw missing(ctx.owner, input.name);
+      return next({ ctx: { ...ctx, functionId: found.id } });
+    })
     .subscription(async function* ({ ctx, input, signal }) {
-      const owner = requireOwner(ctx.person, input.owner);
-      const found = await findFunction(ctx.ports.store, owner.id, input.name);
-      if (!found) throw missing(input);
       const from = input.lastEventId ? { cursor: input.lastEventId } : { tailLines: 200 };
       const pages = ctx.ports.logs.follow(
-        { kind: "function", functionId: found.id },
+        { kind: "function", functionId: ctx.functionId },
         { ...from, signal: must(signal, "signal of the subscription") },
       );
       for await (const page of pages) yield tracked(page.cursor, toLogPageView(page));
     }),
 });
 
-async function requireFunction(
-  person: SignedIn,
-  ref: z.infer<typeof FunctionRef>,
-  ports: ApiPorts,
-): Promise<Deployed> {
-  const owner = requireOwner(person, ref.owner);
-  const [deployed] = await listDeployed(ports.store, { ownerIds: [owner.id], name: ref.name });
-  if (!deployed) throw missing(ref);
+async function requireFunction(owner: OwnerRow, name: string, ports: ApiPorts): Promise<Deployed> {
+  const [deployed] = await listDeployed(ports.store, { ownerIds: [owner.id], name });
+  if (!deployed) throw missing(owner, name);
   return deployed;
 }
 
-function missing(ref: z.infer<typeof FunctionRef>): TRPCError {
+function missing(owner: OwnerRow, name: string): TRPCError {
   return new TRPCError({
     code: "NOT_FOUND",
-    message: `${ref.owner} has no function ${ref.name}. It may have been removed from its stack file, or its first push has not succeeded yet.`,
+    message: `${owner.slug} has no function ${name}. It may have been removed from its stack file, or its first push has not succeeded yet.`,
   });
 }
 
-function replicasOf(deployed: Deployed, ports: ApiPorts) {
-  const revision = ports.runtime
-    .list()
-    .find((running) => running.revisionId === deployed.revision.id && running.ownerId === deployed.owner_id);
-  return revision?.replicas ?? [];
-}
-
 function summary(deployed: Deployed, invocations: number, ports: ApiPorts): FunctionSummary {
-  const replicas = replicasOf(deployed, ports);
+  const replicas = replicasOf(deployed, ports.runtime);
   const ready = replicas.filter(({ state }) => state === "ready").length;
-  const wanted = deployed.revision.parsed.replicas;
-  const state: FunctionState = ready >= wanted ? "live" : ready > 0 ? "degraded" : "down";
   return {
     id: deployed.id,
     owner: deployed.slug,
     name: deployed.name,
     url: ports.urls.function(deployed.slug, deployed.name),
-    state,
-    replicas: { ready, wanted },
+    state: stateOf(deployed, replicas),
+    replicas: { ready, wanted: deployed.revision.parsed.replicas },
     repository: deployed.repository,
     branch: deployed.branch,
     commit: deployed.commit_sha,

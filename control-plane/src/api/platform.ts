@@ -1,8 +1,8 @@
-import { procedure, router } from "./procedure.ts";
+import { router, signedIn } from "./procedure.ts";
 import type { Platform } from "./views.ts";
 
 export const platformRouter = router({
-  about: procedure.query(({ ctx }): Platform => {
+  about: signedIn.query(({ ctx }): Platform => {
     const { builder, runtime, urls } = ctx.ports;
     const { isolation } = runtime;
     return {

@@ -3,30 +3,26 @@ import { TRPCError, tracked } from "@trpc/server";
 import { z } from "zod";
 import type { LogPage, LogStore, LogStream } from "../ports/log-store/log-store.ts";
 import type { Queue, Run } from "../ports/queue/queue.ts";
+import { findRun, type NamedRun, selectRuns } from "../ports/store/runs.ts";
 import type { StageRow } from "../ports/store/schema.ts";
-import type { Store } from "../ports/store/store.ts";
 import { toLogPageView } from "./logs.ts";
-import { type ApiPorts, procedure, requireOwner, router, type SignedIn } from "./procedure.ts";
+import { type ApiPorts, ofOwner, ofOwners, ofRun, router } from "./procedure.ts";
 import type { RunDetail, RunSummary, StageView } from "./views.ts";
 
-const RunRef = z.object({ id: z.string().max(40) });
 const TERMINAL: ReadonlySet<Run["state"]> = new Set(["succeeded", "failed", "superseded", "cancelled"]);
 const STAGE_ORDER: readonly StageRow["name"][] = ["checkout", "plan", "build", "deploy", "publish", "prune"];
 
-type NamedRun = Run & { slug: string; repository: string };
-
 export const runsRouter = router({
-  list: procedure
+  list: ofOwners("viewer")
     .input(
       z.object({
-        owner: z.string().max(63).optional(),
         repository: z.string().max(100).optional(),
         limit: z.int().min(1).max(100).default(20),
         before: z.string().max(40).optional(),
       }),
     )
     .query(async ({ ctx, input }): Promise<{ runs: RunSummary[]; next: string | undefined }> => {
-      const owners = input.owner === undefined ? ctx.person.owners : [requireOwner(ctx.person, input.owner)];
+      const { owners } = ctx;
       if (owners.length === 0) return { runs: [], next: undefined };
       let query = selectRuns(ctx.ports.store)
         .where(
@@ -43,21 +39,13 @@ export const runsRouter = router({
       return { runs: page.map(summary), next: rows.length > input.limit ? page.at(-1)?.id : undefined };
     }),
 
-  get: procedure
-    .input(RunRef)
-    .query(
-      async ({ ctx, input }): Promise<RunDetail> =>
-        detail(await requireRun(ctx.person, input.id, ctx.ports.store), ctx.ports),
-    ),
+  get: ofRun("viewer").query(({ ctx }): Promise<RunDetail> => detail(ctx.run, ctx.ports)),
 
-  ofCommit: procedure
-    .input(
-      z.object({ owner: z.string().max(63), repository: z.string().max(100), commit: z.string().max(64) }),
-    )
+  ofCommit: ofOwner("viewer")
+    .input(z.object({ repository: z.string().max(100), commit: z.string().max(64) }))
     .query(async ({ ctx, input }): Promise<{ id: string }> => {
-      const owner = requireOwner(ctx.person, input.owner);
       const run = await selectRuns(ctx.ports.store)
-        .where("runs.owner_id", "=", owner.id)
+        .where("runs.owner_id", "=", ctx.owner.id)
         .where("repositories.name", "=", input.repository)
         .where("runs.commit_sha", "=", input.commit)
         .orderBy("runs.id", "desc")
@@ -66,22 +54,22 @@ export const runsRouter = router({
       return { id: run.id };
     }),
 
-  follow: procedure.input(RunRef).subscription(async function* ({ ctx, input, signal }) {
+  follow: ofRun("viewer").subscription(async function* ({ ctx, signal }) {
     const { ports } = ctx;
-    await requireRun(ctx.person, input.id, ports.store);
-    for await (const _ of ports.feed.changesOf(input.id, must(signal, "signal of the subscription"))) {
-      const run = await requireRun(ctx.person, input.id, ports.store);
+    const { id, owner_id } = ctx.run;
+    for await (const _ of ports.feed.changesOf(id, must(signal, "signal of the subscription"))) {
+      const run = must(await findRun(ports.store, id, [owner_id]), "the run that is followed");
       yield await detail(run, ports);
       if (TERMINAL.has(run.state)) return;
     }
   }),
 
-  log: procedure
-    .input(RunRef.extend({ lastEventId: z.string().max(100).nullish() }))
+  log: ofRun("viewer")
+    .input(z.object({ lastEventId: z.string().max(100).nullish() }))
     .subscription(async function* ({ ctx, input, signal }) {
-      const { store, logs } = ctx.ports;
-      const { state } = await requireRun(ctx.person, input.id, store);
-      const stream = { kind: "run", runId: input.id } as const;
+      const { logs } = ctx.ports;
+      const { id, state } = ctx.run;
+      const stream = { kind: "run", runId: id } as const;
       const from = input.lastEventId ? { cursor: input.lastEventId } : {};
       if (TERMINAL.has(state)) {
         // Read and not followed: the platform may have died between the end of the run and that of its log.
@@ -92,30 +80,30 @@ export const runsRouter = router({
       for await (const page of pages) yield tracked(page.cursor, toLogPageView(page));
     }),
 
-  cancel: procedure.input(RunRef).mutation(async ({ ctx, input }) => {
-    const run = await requireRun(ctx.person, input.id, ctx.ports.store);
-    const stopped = await ctx.ports.queue.stop(run.id, {
+  cancel: ofRun("developer").mutation(async ({ ctx }) => {
+    const { run, ports } = ctx;
+    const stopped = await ports.queue.stop(run.id, {
       state: "cancelled",
       kind: "cancelled",
       reason: `Cancelled by ${ctx.person.name}. What was live stays live.`,
     });
     if (!stopped) throw new TRPCError({ code: "CONFLICT", message: `This run has ended: ${run.state}.` });
-    await ctx.ports.audit.append({
-      actor: ctx.person.subject,
+    await ctx.record({
       action: "run.cancel",
       object: `${run.slug}/${run.repository}@${run.commit_sha}`,
       result: "asked to stop",
+      ownerId: run.owner_id,
     });
   }),
 
-  redeploy: procedure.input(RunRef).mutation(async ({ ctx, input }): Promise<{ id: string }> => {
-    const run = await requireRun(ctx.person, input.id, ctx.ports.store);
+  redeploy: ofRun("developer").mutation(async ({ ctx }): Promise<{ id: string }> => {
+    const { run } = ctx;
     const { id } = await redeploy(run, ctx.person.subject, ctx.ports.queue);
-    await ctx.ports.audit.append({
-      actor: ctx.person.subject,
+    await ctx.record({
       action: "run.redeploy",
       object: `${run.slug}/${run.repository}@${run.commit_sha}`,
       result: `run ${id}`,
+      ownerId: run.owner_id,
     });
     return { id };
   }),
@@ -151,24 +139,6 @@ function redeploy(run: Run, subject: string, queue: Queue): Promise<Run> {
   });
 }
 
-function selectRuns(store: Store) {
-  return store
-    .selectFrom("runs")
-    .innerJoin("owners", "owners.id", "runs.owner_id")
-    .innerJoin("repositories", "repositories.id", "runs.repository_id")
-    .selectAll("runs")
-    .select(["owners.slug", "repositories.name as repository"]);
-}
-
-/** The run, where its owner is one of the person's. A foreign one and a missing one look the same. */
-async function requireRun(person: SignedIn, id: string, store: Store): Promise<NamedRun> {
-  const run = await selectRuns(store).where("runs.id", "=", id).executeTakeFirst();
-  if (!run || !person.owners.some((owner) => owner.id === run.owner_id)) {
-    throw new TRPCError({ code: "NOT_FOUND", message: "There is no such run that you may see." });
-  }
-  return run;
-}
-
 function summary(run: NamedRun): RunSummary {
   return {
     id: run.id,
@@ -193,6 +163,7 @@ async function detail(run: NamedRun, ports: ApiPorts): Promise<RunDetail> {
     .selectFrom("functions")
     .select("name")
     .where("run_id", "=", run.id)
+    .where("unrouted_at", "is", null)
     .orderBy("name")
     .execute();
   return {

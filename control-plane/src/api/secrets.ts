@@ -1,37 +1,35 @@
 import { z } from "zod";
-import { procedure, requireOwner, router } from "./procedure.ts";
+import { ofOwner, router } from "./procedure.ts";
 
-const OwnerRef = z.object({ owner: z.string().max(63) });
-const SecretRef = OwnerRef.extend({ name: z.string().max(253) });
+const SecretName = z.object({ name: z.string().max(253) });
+const SecretValue = z.object({ value: z.string().max(256 * 1024) });
 
 /** Write-only: no procedure gives a value back. */
 export const secretsRouter = router({
-  list: procedure.input(OwnerRef).query(async ({ ctx, input }) => {
-    const owner = requireOwner(ctx.person, input.owner);
-    return [...(await ctx.ports.secrets.list(owner.id))];
-  }),
+  list: ofOwner("viewer").query(async ({ ctx }) => [...(await ctx.ports.secrets.list(ctx.owner.id))]),
 
-  set: procedure
-    .input(SecretRef.extend({ value: z.string().max(256 * 1024) }))
+  set: ofOwner("developer")
+    .input(SecretName)
+    .input(SecretValue)
     .mutation(async ({ ctx, input }) => {
-      const owner = requireOwner(ctx.person, input.owner);
-      await ctx.ports.secrets.set(owner.id, input.name, input.value);
-      await ctx.ports.audit.append({
-        actor: ctx.person.subject,
+      await ctx.ports.secrets.set(ctx.owner.id, input.name, input.value);
+      await ctx.record({
         action: "secret.set",
-        object: `${owner.slug}/${input.name}`,
+        object: `${ctx.owner.slug}/${input.name}`,
         result: "set",
+        ownerId: ctx.owner.id,
       });
     }),
 
-  remove: procedure.input(SecretRef).mutation(async ({ ctx, input }) => {
-    const owner = requireOwner(ctx.person, input.owner);
-    await ctx.ports.secrets.remove(owner.id, input.name);
-    await ctx.ports.audit.append({
-      actor: ctx.person.subject,
-      action: "secret.remove",
-      object: `${owner.slug}/${input.name}`,
-      result: "removed",
-    });
-  }),
+  remove: ofOwner("developer")
+    .input(SecretName)
+    .mutation(async ({ ctx, input }) => {
+      await ctx.ports.secrets.remove(ctx.owner.id, input.name);
+      await ctx.record({
+        action: "secret.remove",
+        object: `${ctx.owner.slug}/${input.name}`,
+        result: "removed",
+        ownerId: ctx.owner.id,
+      });
+    }),
 });

@@ -1,20 +1,28 @@
-import { SESSION_COOKIE, SESSION_MAX_AGE_S } from "@openfaas-cloud/shared/session.ts";
 import { TRPCError } from "@trpc/server";
 import { z } from "zod";
-import { personOfToken, revokedIds, revokeSession, spendSignInCode } from "../access/credentials.ts";
-import { ownersOf } from "../ports/store/owners.ts";
-import { procedure, publicProcedure, router } from "./procedure.ts";
-import type { Person } from "./views.ts";
-
-const COOKIE_ATTRIBUTES = "Path=/; Secure; HttpOnly; SameSite=Lax";
+import { type Caller, isOperator } from "../access/caller.ts";
+import { findAccessToken, type KnownPerson, spendSignInCode } from "../access/credentials.ts";
+import { SIGNED_OUT_COOKIE } from "../access/sessions.ts";
+import { sha256 } from "../ids.ts";
+import { EMBEDDED } from "../ports/source-host/source-host.ts";
+import { type ApiPorts, anyone, callerOf, inPerson, router } from "./procedure.ts";
+import type { Person, SessionView, SignInHostView } from "./views.ts";
 
 export const sessionRouter = router({
-  current: publicProcedure.query(({ ctx }): Person | null =>
-    ctx.person ? { name: ctx.person.name, owners: ctx.person.owners.map(({ slug }) => slug) } : null,
+  current: anyone.query(({ ctx }): Person | null => {
+    const caller = callerOf(ctx.calling);
+    return caller ? toPerson(caller) : null;
+  }),
+
+  /** Where one may sign in, beside one-time links and the token of the start command. */
+  hosts: anyone.query(({ ctx }): SignInHostView[] =>
+    ctx.ports.hosts.remote
+      .filter(({ signIn }) => signIn !== undefined)
+      .map(({ instance, kind, title }) => ({ instance, kind, title, url: ctx.ports.urls.login(instance) })),
   ),
 
-  /** By the code of a one-time link, or by an access token, which lasts and so is there when the link is spent. */
-  signIn: publicProcedure
+  /** By the code of a one-time link, or by the start command's token, which lasts and so is there when the link is spent. */
+  signIn: anyone
     .input(
       z.union([
         z.object({ code: z.string().min(1).max(200) }),
@@ -22,40 +30,83 @@ export const sessionRouter = router({
       ]),
     )
     .mutation(async ({ ctx, input }): Promise<Person> => {
-      const { store, sessions, audit } = ctx.ports;
+      const { memberships, sessions, audit, operators } = ctx.ports;
       const person =
-        "code" in input ? await spendSignInCode(store, input.code) : await personOfToken(store, input.token);
-      if (!person) {
-        throw new TRPCError({
-          code: "UNAUTHORIZED",
-          message:
-            "code" in input
-              ? "This link was used already or is too old. Sign in with your access token instead."
-              : "This token is not known or has expired. It is the password in the push URL that the start command prints.",
-        });
-      }
-      const owners = (await ownersOf(store, person.subject)).map(({ slug }) => slug);
-      const token = await sessions.issue({ ...person, owners });
-      ctx.setCookie(`${SESSION_COOKIE}=${token}; Max-Age=${SESSION_MAX_AGE_S}; ${COOKIE_ATTRIBUTES}`);
+        "code" in input ? await personOfCode(input.code, ctx.ports) : await personOf(input.token, ctx.ports);
+      const origin = { address: ctx.address, userAgent: ctx.userAgent };
+      ctx.setCookie(await sessions.begin(person, origin));
       await audit.append({
         actor: person.subject,
         action: "session.sign-in",
         object: person.subject,
-        result: "signed in",
+        result: "code" in input ? "signed in by a one-time link" : "signed in by an access token",
+        address: ctx.address,
       });
-      return { name: person.name, owners };
+      const owners = await memberships.ownersOf(person.subject);
+      return toPerson({ ...person, owners, isOperator: isOperator(person.subject, operators) });
     }),
 
-  signOut: procedure.mutation(async ({ ctx }) => {
-    const { store, routes, sessions } = ctx.ports;
-    if (ctx.person.session) {
-      await revokeSession(store, ctx.person.session);
-      await routes.publishSettings(async (current) => ({
-        ...current,
-        keys: [...sessions.keys],
-        revoked: await revokedIds(store),
-      }));
-    }
-    ctx.setCookie(`${SESSION_COOKIE}=; Max-Age=0; ${COOKIE_ATTRIBUTES}`);
+  signOut: inPerson.mutation(async ({ ctx }) => {
+    await ctx.ports.sessions.end(ctx.person.subject, ctx.session);
+    ctx.setCookie(SIGNED_OUT_COOKIE);
+    await ctx.record({ action: "session.sign-out", object: ctx.person.subject, result: "signed out" });
+  }),
+
+  /** In this browser and in every other one. */
+  signOutEverywhere: inPerson.mutation(async ({ ctx }) => {
+    await ctx.ports.sessions.endAll(ctx.person.subject);
+    ctx.setCookie(SIGNED_OUT_COOKIE);
+    await ctx.record({
+      action: "session.sign-out",
+      object: ctx.person.subject,
+      result: "signed out everywhere",
+    });
+  }),
+
+  /** The person's own, the one used last first. */
+  list: inPerson.query(async ({ ctx }): Promise<SessionView[]> => {
+    const listed = await ctx.ports.sessions.list(ctx.person.subject);
+    return listed.map(({ session, ...rest }) => ({ id: session, ...rest, isThis: session === ctx.session }));
+  }),
+
+  /** Ends another one of the person's sessions. */
+  end: inPerson.input(z.object({ id: z.string().max(100) })).mutation(async ({ ctx, input }) => {
+    const ended = await ctx.ports.sessions.end(ctx.person.subject, input.id);
+    if (!ended)
+      throw new TRPCError({ code: "NOT_FOUND", message: "You have no such session; it may have ended." });
+    await ctx.record({ action: "session.end", object: ctx.person.subject, result: "ended from another one" });
   }),
 });
+
+async function personOfCode(code: string, { store }: ApiPorts): Promise<KnownPerson> {
+  const person = await spendSignInCode(store, code);
+  if (person) return person;
+  throw new TRPCError({
+    code: "UNAUTHORIZED",
+    message: "This link was used already or is too old. Sign in with your access token instead.",
+  });
+}
+
+/** A session may do all that its person may, and a token only what it was made for. */
+async function personOf(token: string, { store }: ApiPorts): Promise<KnownPerson> {
+  const found = await findAccessToken(store, sha256(token));
+  if (found?.scopes.includes("sign-in")) return found;
+  throw new TRPCError({
+    code: "UNAUTHORIZED",
+    message: found
+      ? "This token is for programs and signs nobody in."
+      : "This token is not known or has expired. It is the password in the push URL that the start command prints.",
+  });
+}
+
+function toPerson({ name, owners, isOperator }: Pick<Caller, "name" | "owners" | "isOperator">): Person {
+  return {
+    name,
+    owners: owners.map(({ slug, role, source_host }) => ({
+      slug,
+      role,
+      host: source_host === EMBEDDED ? undefined : source_host,
+    })),
+    isOperator,
+  };
+}

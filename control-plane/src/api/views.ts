@@ -1,12 +1,5 @@
 /** What the dashboard is shown: plain data, times in milliseconds since the epoch. */
-
-export type FunctionState =
-  /** Every wanted replica answers. */
-  | "live"
-  /** Some replica answers, another is being started again. */
-  | "degraded"
-  /** No replica answers at the moment; the platform is starting them. */
-  | "down";
+import type { FunctionState } from "../function-state.ts";
 
 export interface FunctionSummary {
   readonly id: string;
@@ -149,6 +142,33 @@ export interface SourceHostView {
   readonly signIn: boolean;
 }
 
+export interface SourceHostsStatus {
+  readonly hosts: readonly {
+    readonly instance: string;
+    readonly title: string;
+    /** When the last reading began that was complete. */
+    readonly readAt: number | undefined;
+    readonly failingSince: number | undefined;
+    readonly lastError: { readonly at: number; readonly message: string } | undefined;
+  }[];
+  /** A source host says that these are gone, and they stay until an operator confirms: they are too many at once. */
+  readonly held: readonly {
+    readonly id: string;
+    readonly instance: string;
+    readonly repositories: readonly { readonly name: string; readonly reason: string }[];
+    /** Live ones that would go with them. */
+    readonly functions: number;
+    readonly engagedAt: number;
+    readonly confirmedAt: number | undefined;
+  }[];
+}
+
+/** A form for the browser to post: `manifest` is its one field. */
+export interface GitHubAppForm {
+  readonly action: string;
+  readonly manifest: string;
+}
+
 export interface LogLineView {
   readonly at: number;
   readonly source: string;
@@ -164,7 +184,67 @@ export interface LogPageView {
 
 export interface Person {
   readonly name: string;
-  readonly owners: readonly string[];
+  /** Whom they may act for, by slug. */
+  readonly owners: readonly {
+    readonly slug: string;
+    readonly role: OwnerRole;
+    /** Instance of the source host that it comes from; `undefined` for the platform's own git. */
+    readonly host: string | undefined;
+  }[];
+  /** Whether they run the platform. */
+  readonly isOperator: boolean;
+}
+
+/** Viewers see; developers redeploy, cancel and set secrets as well; admins change settings as well. */
+export type OwnerRole = "viewer" | "developer" | "admin";
+
+export interface OwnerView {
+  readonly slug: string;
+  readonly role: OwnerRole;
+  readonly kind: "person" | "organization";
+  /** On its host. */
+  readonly login: string;
+  /** Instance of the source host: `embedded`, `github.com`. */
+  readonly host: string;
+}
+
+export interface SignInHostView {
+  readonly instance: string;
+  readonly kind: "github" | "gitlab" | "bitbucket-cloud" | "bitbucket-datacenter";
+  /** `GitHub`, `GitLab (gitlab.example.com)` */
+  readonly title: string;
+  /** Where the browser goes to sign in; `?return=` a path below `/dashboard/` brings it back there. */
+  readonly url: string;
+}
+
+export interface SessionView {
+  readonly id: string;
+  /** The one that asks. */
+  readonly isThis: boolean;
+  readonly createdAt: number;
+  readonly seenAt: number;
+  /** At the latest. */
+  readonly endsAt: number;
+  readonly address: string;
+  readonly userAgent: string;
+}
+
+export type TokenScope = "read" | "write" | "push" | "invoke" | "sign-in";
+
+export interface AccessTokenView {
+  readonly id: string;
+  readonly name: string;
+  readonly scopes: readonly TokenScope[];
+  readonly createdAt: number;
+  /** `undefined` for never. */
+  readonly expiresAt: number | undefined;
+  readonly lastUsedAt: number | undefined;
+}
+
+export interface NewAccessTokenView {
+  readonly id: string;
+  /** Shown once, and kept nowhere. */
+  readonly token: string;
 }
 
 export interface Platform {
@@ -174,4 +254,26 @@ export interface Platform {
   readonly gitBaseUrl: string;
   readonly isolation: { readonly sandboxed: boolean; readonly text: string };
   readonly languages: readonly { readonly name: string; readonly problem: string | undefined }[];
+}
+
+/** Who did what. Text is one line, with escapes for what is not to be shown as it is. */
+export interface AuditEventView {
+  readonly id: number;
+  readonly at: number;
+  /** Subject of the person, `platform`, or the instance of a source host. */
+  readonly actor: string;
+  /** Of the person, where it is one that is known. */
+  readonly actorName: string | undefined;
+  readonly action: string;
+  readonly object: string;
+  readonly result: string;
+  /** Empty where it came from the platform itself. */
+  readonly address: string;
+  readonly details: Readonly<Record<string, unknown>>;
+}
+
+export interface AuditPage {
+  readonly events: readonly AuditEventView[];
+  /** What to give as `before` for older ones; a page may be empty and older ones be there. `undefined` at the end. */
+  readonly next: number | undefined;
 }

@@ -64,11 +64,19 @@ export async function collect(
   { store, sourceHost, builder, logs }: Omit<CollectorPorts, "logger">,
   signal: AbortSignal,
 ): Promise<void> {
+  await collectArtifacts({ store, builder });
+  await forgetRuns(repository.repositoryId, store, logs);
+  await sourceHost.tidy(repository, () => commitsOfRuns(repository.repositoryId, store), signal);
+}
+
+/** Removes artifacts that no function serves from or could go back to. */
+export async function collectArtifacts({
+  store,
+  builder,
+}: Pick<CollectorPorts, "store" | "builder">): Promise<void> {
   await forgetRevisions(store);
   const kept = await store.selectFrom("revisions").select("artifact_digest").execute();
   await builder.collect(new Set(kept.map((row) => row.artifact_digest)));
-  await forgetRuns(repository.repositoryId, store, logs);
-  await sourceHost.tidy(repository, () => commitsOfRuns(repository.repositoryId, store), signal);
 }
 
 async function commitsOfRuns(repositoryId: string, store: Store): Promise<ReadonlySet<string>> {

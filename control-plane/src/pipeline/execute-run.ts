@@ -4,20 +4,23 @@ import { BranchName, CommitSha, shortCommit } from "@openfaas-cloud/shared/names
 import type { Logger } from "../logger.ts";
 import type { LogSink } from "../ports/log-store/log-store.ts";
 import type { Queue, Run, RunEnd, StopReason } from "../ports/queue/queue.ts";
-import type { RepositoryRef } from "../ports/source-host/source-host.ts";
+import { HostUnavailable } from "../ports/source-host/host-errors.ts";
+import type { Annotation, RepositoryRef } from "../ports/source-host/source-host.ts";
 import { listDeployed } from "../ports/store/functions.ts";
 import { getRepository, refOf } from "../ports/store/repositories.ts";
 import { Rejected, Retryable } from "../rejected.ts";
 import type { RunFeed } from "../run-feed.ts";
 import type { Urls } from "../urls.ts";
 import type { Collector } from "./collect.ts";
-import type { IgnoredKey } from "./ignored-keys.ts";
 import { type PipelinePorts, runPipeline } from "./pipeline.ts";
+import type { Plan } from "./plan.ts";
 import type { Reporter } from "./reporter.ts";
 import { StageFrame } from "./stage.ts";
 
-/** Waits between the tries of a run that the platform itself could not bring to its end. */
 const RETRY_AFTER_MS = [1_000, 5_000, 15_000];
+
+/** A source host that asks for a longer pause than this is not waited for: the run would keep others waiting. */
+const LONGEST_ASKED_MS = 60_000;
 
 /** Pauses after the tries to move the branch. */
 const SETTLE_AGAIN_MS = [100, 1_000, 5_000];
@@ -46,6 +49,8 @@ export interface RunPorts extends PipelinePorts {
   readonly urls: Urls;
   readonly logger: Logger;
   readonly runTimeoutMs: number;
+  /** Waits between the tries of a run that the platform itself could not bring to its end. */
+  readonly retryAfterMs?: readonly number[];
 }
 
 /**
@@ -58,12 +63,11 @@ export async function executeRun(
   ports: RunPorts,
   stop: AbortSignal,
 ): Promise<void> {
-  const { queue, logs, reporter, logger } = ports;
+  const { queue, logs, logger } = ports;
   try {
     const log = logs.open({ kind: "run", runId: run.id });
     const repository = await repositoryOf(run, ports);
     greet(run, repository, log);
-    reporter.started(run, repository);
     const end = await outcome(run, repository, log, ports, stop);
     if (end === "lost") return;
     if (end === "released") {
@@ -116,17 +120,25 @@ async function outcome(
   for (let attempt = 0; ; attempt++) {
     await using frame = new StageFrame({ ...ports, run, signal, log });
     try {
-      await runPipeline(frame, repository, ports, (ignored) => recordIgnoredKeys(run, ignored, ports));
+      await runPipeline(frame, repository, ports, (plan) => recordIgnoredKeys(run, plan, ports));
       return { state: "succeeded" };
     } catch (error) {
       if (!frame.committed && stop.aborted) return whyStopped(stop.reason);
       if (!frame.committed && deadline.aborted) return timedOut(ports.runTimeoutMs);
-      const waitMs = error instanceof Retryable ? RETRY_AFTER_MS[attempt] : undefined;
+      if (error instanceof Rejected) await recordAnnotations(run, error.annotations, ports);
+      const waitMs = pauseAfter(error, (ports.retryAfterMs ?? RETRY_AFTER_MS)[attempt]);
       if (waitMs === undefined) return failed(run, error, ports.logger);
-      log.write("platform", `${errorMessage(error)} Trying again in ${waitMs / 1000} s.\n`);
+      log.write("platform", `${errorMessage(error)} Trying again in ${Math.ceil(waitMs / 1000)} s.\n`);
       await delay(waitMs, undefined, { signal }).catch(() => undefined);
     }
   }
+}
+
+/** `undefined` where another try would come to the same, or there were enough. */
+function pauseAfter(error: unknown, waitMs: number | undefined): number | undefined {
+  if (!(error instanceof Retryable) || waitMs === undefined) return undefined;
+  const askedMs = error instanceof HostUnavailable ? (error.retryAfterMs ?? 0) : 0;
+  return askedMs > LONGEST_ASKED_MS ? undefined : Math.max(waitMs, askedMs);
 }
 
 function whyStopped(reason: unknown): RunEnd | "released" | "lost" {
@@ -201,11 +213,28 @@ async function settle(run: Run, repository: RepositoryRef, log: LogSink, ports: 
   log.write("platform", `Live, but ${run.branch} could not be moved to this commit: push it again.\n`);
 }
 
-async function recordIgnoredKeys(run: Run, ignored: readonly IgnoredKey[], ports: RunPorts): Promise<void> {
+async function recordIgnoredKeys(
+  run: Run,
+  { ignored, notices }: Pick<Plan, "ignored" | "notices">,
+  ports: RunPorts,
+): Promise<void> {
   if (ignored.length === 0) return;
   await ports.store
     .updateTable("runs")
-    .set({ ignored_keys: JSON.stringify(ignored) })
+    .set({ ignored_keys: JSON.stringify(ignored), annotations: JSON.stringify(notices) })
+    .where("id", "=", run.id)
+    .execute();
+}
+
+async function recordAnnotations(
+  run: Run,
+  annotations: readonly Annotation[],
+  ports: RunPorts,
+): Promise<void> {
+  if (annotations.length === 0) return;
+  await ports.store
+    .updateTable("runs")
+    .set({ annotations: JSON.stringify(annotations) })
     .where("id", "=", run.id)
     .execute();
 }

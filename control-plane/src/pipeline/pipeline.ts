@@ -13,18 +13,19 @@ import { Rejected } from "../rejected.ts";
 import type { LiveRoutes } from "../routes/live-routes.ts";
 import type { RoutePublisher } from "../routes/route-publisher.ts";
 import { checkout } from "./checkout.ts";
+import type { ConfirmHead } from "./confirm-head.ts";
 import { type DeployedFunction, deploy } from "./deploy.ts";
-import type { IgnoredKey } from "./ignored-keys.ts";
-import { makePlan, type PlannedFunction } from "./plan.ts";
+import { makePlan, type Plan, type PlannedFunction } from "./plan.ts";
 import { prune } from "./prune.ts";
-import { publish } from "./publish.ts";
+import { publish, requireLinked } from "./publish.ts";
 import type { Retirement } from "./retirement.ts";
-import type { StackFileLimits } from "./stack-file.ts";
+import type { StackFileLimits } from "./stack-file/limits.ts";
 import type { StageFrame } from "./stage.ts";
 
 export interface PipelinePorts {
   readonly store: Store;
   readonly sourceHost: SourceHost;
+  readonly confirmHead: ConfirmHead;
   readonly builder: Builder;
   readonly runtime: Runtime;
   readonly secrets: SecretStore;
@@ -51,16 +52,18 @@ export async function runPipeline(
   frame: StageFrame,
   repository: RepositoryRef,
   ports: PipelinePorts,
-  onIgnoredKeys: (ignored: readonly IgnoredKey[]) => Promise<void>,
+  onPlan: (plan: Plan) => Promise<void>,
 ): Promise<void> {
   const { run, signal, log } = frame;
   const commit = CommitSha.parse(run.commit_sha);
+  await requireLinked(ports.store, run);
   await using workspace = await openWorkspace(ports.workDir, run.id);
   await using unpublished = new AsyncDisposableStack();
 
   const source = await frame.stage(
     "checkout",
     async () => {
+      if (run.unconfirmed === 1) await ports.confirmHead(run, signal);
       const { gitDir } = await ports.sourceHost.fetchCommit(repository, commit, { log, signal });
       return checkout({ gitDir, commit, targetDir: workspace.path, log, signal });
     },
@@ -73,7 +76,7 @@ export async function runPipeline(
     ({ functions }) =>
       `${count(functions.length, "function")}: ${functions.map(({ spec }) => spec.name).join(", ")}`,
   );
-  await onIgnoredKeys(plan.ignored);
+  await onPlan(plan);
   for (const { key, reason } of plan.ignored) log.write("plan", `ignored ${key}: ${reason}\n`);
 
   const deployed = await forEachFunction(plan.functions, ports.parallelFunctions, async (planned) => {

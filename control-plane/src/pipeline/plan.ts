@@ -1,16 +1,18 @@
-import { FunctionName } from "@openfaas-cloud/shared/names.ts";
+import { must } from "@openfaas-cloud/shared/must.ts";
 import type { FunctionSpec } from "../function-spec.ts";
 import { derivedId } from "../ids.ts";
 import type { Builder } from "../ports/builder/builder.ts";
 import type { Run } from "../ports/queue/queue.ts";
 import type { SecretStore } from "../ports/secret-store/secret-store.ts";
+import type { Annotation } from "../ports/source-host/source-host.ts";
 import { type Deployed, findFunction, listDeployed } from "../ports/store/functions.ts";
 import type { Store } from "../ports/store/store.ts";
-import { Rejected } from "../rejected.ts";
+import { Rejected, type RejectedKind } from "../rejected.ts";
 import type { Source } from "./checkout.ts";
 import { requireHandler } from "./handler-folder.ts";
-import type { IgnoredKey } from "./ignored-keys.ts";
-import { readStackFile, type StackFileLimits } from "./stack-file.ts";
+import type { IgnoredKey } from "./stack-file/ignored-keys.ts";
+import type { StackFileLimits } from "./stack-file/limits.ts";
+import { readStackFile, type StackFile } from "./stack-file/stack-file.ts";
 
 export interface PlannedFunction {
   readonly spec: FunctionSpec;
@@ -23,6 +25,8 @@ export interface PlannedFunction {
 export interface Plan {
   readonly functions: readonly PlannedFunction[];
   readonly ignored: readonly IgnoredKey[];
+  /** What is ignored, at its lines. */
+  readonly notices: readonly Annotation[];
 }
 
 /**
@@ -50,47 +54,71 @@ export async function makePlan(
   const problems: Rejected[] = [];
   for (const spec of stack.functions) {
     try {
-      functions.push(await planFunction(run, source, spec, live.get(spec.name), ports));
+      functions.push(await planFunction({ run, source, stack, spec, live: live.get(spec.name) }, ports));
     } catch (error) {
       if (!(error instanceof Rejected)) throw error;
       problems.push(error);
     }
   }
   const [first] = problems;
-  if (first) throw new Rejected(first.kind, problems.map((problem) => problem.message).join("\n"));
-  return { functions, ignored: stack.ignored };
+  if (first) {
+    throw new Rejected(first.kind, problems.map((problem) => problem.message).join("\n"), {
+      annotations: [...problems.flatMap((problem) => problem.annotations), ...stack.notices],
+    });
+  }
+  return { functions, ignored: stack.ignored, notices: stack.notices };
+}
+
+interface Planning {
+  readonly run: Run;
+  readonly source: Source;
+  readonly stack: StackFile;
+  readonly spec: FunctionSpec;
+  readonly live: Deployed | undefined;
 }
 
 async function planFunction(
-  run: Run,
-  source: Source,
-  spec: FunctionSpec,
-  live: Deployed | undefined,
+  planning: Planning,
   ports: { readonly store: Store; readonly builder: Builder; readonly secrets: SecretStore },
 ): Promise<PlannedFunction> {
+  const { run, source, stack, spec, live } = planning;
+  const lines = must(stack.lines.get(spec.name), `the lines of function ${spec.name}`);
   const support = ports.builder.supports(spec.lang);
   if (support.kind === "unsupported") {
-    throw new Rejected("language-unsupported", `function ${spec.name}: ${support.reason}`);
+    throw refusal("language-unsupported", planning, [{ line: lines.lang, message: support.reason }]);
   }
-  await requireHandler(source, spec);
-  await requireName(run, spec.name, ports.store);
+  await requireHandler(source, spec, { path: stack.name, line: lines.handler });
+  const holder = await findFunction(ports.store, run.owner_id, spec.name);
+  // A function belongs to the repository that first deployed it, until that one gives it up.
+  if (holder && holder.repository_id !== run.repository_id) {
+    const message = `this owner's repository ${holder.repository} has a function of that name already. Rename one, or remove it there first.`;
+    throw refusal("name-taken", planning, [{ line: lines.name, message }]);
+  }
   const secrets = await ports.secrets.reveal(run.owner_id, spec.secrets);
   const missing = spec.secrets.filter((name) => !Object.hasOwn(secrets, name));
   if (missing.length > 0) {
-    throw new Rejected(
+    const places = missing.map((name) => ({
+      line: lines.secrets.get(name) ?? lines.name,
+      message: `there is no secret ${name}.`,
+    }));
+    throw refusal(
       "secret-missing",
-      `function ${spec.name}: there is no secret ${missing.join(", ")}. Set it in the dashboard, under Secrets, then push again.`,
+      planning,
+      places,
+      `there is no secret ${missing.join(", ")}. Set it in the dashboard, under Secrets, then push again.`,
     );
   }
   return { spec, functionId: derivedId(run.owner_id, run.repository_id, spec.name), secrets, live };
 }
 
-/** A function belongs to the repository that first deployed it, until that one gives it up. */
-async function requireName(run: Run, name: string, store: Store): Promise<void> {
-  const holder = await findFunction(store, run.owner_id, FunctionName.parse(name));
-  if (!holder || holder.repository_id === run.repository_id) return;
-  throw new Rejected(
-    "name-taken",
-    `function ${name}: this owner's repository ${holder.repository} has a function of that name already. Rename one, or remove it there first.`,
-  );
+/** `message` is for all the places at once, where there may be several. */
+function refusal(
+  kind: RejectedKind,
+  { stack, spec }: Planning,
+  places: readonly { readonly line: number; readonly message: string }[],
+  message = places[0]?.message,
+): Rejected {
+  return new Rejected(kind, `function ${spec.name}: ${message}`, {
+    annotations: places.map((place) => ({ path: stack.name, level: "failure", ...place })),
+  });
 }

@@ -24,7 +24,9 @@ export async function prune(
   },
 ): Promise<readonly Deployed[]> {
   const kept = new Set(plan.functions.map((planned) => planned.functionId));
-  const gone = (await listDeployed(ports.store, { repositoryId: run.repository_id })).filter(
+  // What a removal of the repository unrouted, and its link since has not routed again yet, is this branch's as well.
+  const all = await listDeployed(ports.store, { repositoryId: run.repository_id, unroutedToo: true });
+  const gone = all.filter(
     (deployed) =>
       !kept.has(deployed.id) && deployed.branch === run.branch && deployed.generation < run.generation,
   );

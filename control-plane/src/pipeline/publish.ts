@@ -1,12 +1,14 @@
 import type { Transaction } from "kysely";
 import type { Run } from "../ports/queue/queue.ts";
 import type { RevisionRef } from "../ports/runtime/runtime.ts";
+import { findUnlinkedReason } from "../ports/store/repositories.ts";
 import type { FunctionRow, RevisionRow, Schema } from "../ports/store/schema.ts";
-import type { Store } from "../ports/store/store.ts";
+import type { Queries, Store } from "../ports/store/store.ts";
 import { Rejected } from "../rejected.ts";
 import type { LiveRoutes } from "../routes/live-routes.ts";
 import type { RoutePublisher } from "../routes/route-publisher.ts";
 import type { DeployedFunction } from "./deploy.ts";
+import type { PlannedFunction } from "./plan.ts";
 import type { Retirement } from "./retirement.ts";
 import type { StageFrame } from "./stage.ts";
 
@@ -23,8 +25,8 @@ export interface Published {
 /**
  * Makes all functions of the run live at once: one transaction, then one route change, which every edge is given some time
  * to confirm. The transaction is the point of no return. What was live until then is retired.
- * @throws Rejected `name-taken` where another repository was faster, `superseded` where a newer push was; nothing is
- *   published then.
+ * @throws Rejected `name-taken` where another repository was faster, `superseded` where a newer push was, `unlinked` where the
+ *   repository's removal was; nothing is published then.
  */
 export async function publish(
   frame: StageFrame,
@@ -37,12 +39,23 @@ export async function publish(
   },
 ): Promise<Published> {
   await ports.store.transaction().execute(async (transaction) => {
+    await requireLinked(transaction, frame.run);
     for (const one of deployed) await activate(transaction, frame.run, one);
   });
   frame.commit();
   const version = await ports.liveRoutes.refresh(deployed.map((one) => one.planned.functionId));
   ports.retirement.retire(retiredBy(deployed), version);
   return { version, confirmed: await confirmedInTime(ports.routes, version, frame.signal) };
+}
+
+/**
+ * A repository that is not linked any more publishes nothing, in the transaction in which that would be done: what removes its
+ * functions could not have seen them.
+ */
+export async function requireLinked(queries: Queries, run: Run): Promise<void> {
+  const reason = await findUnlinkedReason(queries, run.repository_id);
+  if (reason === undefined) return;
+  throw new Rejected("unlinked", `The repository is not linked any more: ${reason} Link it again to deploy.`);
 }
 
 /** Published is published: an edge that is away gets the table when it comes back, so the run does not fail for it. */
@@ -92,29 +105,38 @@ async function activate(
     deployed_at: Date.now(),
     unrouted_at: null,
   };
-  const holder = await transaction
-    .selectFrom("functions")
-    .select(["id", "branch", "generation"])
-    .where("owner_id", "=", run.owner_id)
-    .where("name", "=", planned.spec.name)
-    .executeTakeFirst();
-  if (holder && holder.id !== planned.functionId) {
-    throw new Rejected(
-      "name-taken",
-      `function ${planned.spec.name}: another repository of this owner deployed a function of that name meanwhile. Rename one.`,
-    );
-  }
-  if (holder && holder.branch === run.branch && holder.generation > run.generation) {
-    throw new Rejected(
-      "superseded",
-      `function ${planned.spec.name}: a newer push is live already; it stays.`,
-    );
-  }
+  await requireOwnAndNewest(transaction, run, planned);
   await transaction
     .insertInto("functions")
     .values(row)
     .onConflict((conflict) => conflict.column("id").doUpdateSet(row))
     .execute();
+}
+
+/** Nobody else's function has the name by now, and of this one nothing newer was published, whether or not it is routed. */
+async function requireOwnAndNewest(
+  transaction: Transaction<Schema>,
+  run: Run,
+  { spec, functionId }: PlannedFunction,
+): Promise<void> {
+  const holders = await transaction
+    .selectFrom("functions")
+    .select(["id", "branch", "generation"])
+    .where("owner_id", "=", run.owner_id)
+    .where("name", "=", spec.name)
+    .where((where) => where.or([where("unrouted_at", "is", null), where("id", "=", functionId)]))
+    .execute();
+  for (const holder of holders) {
+    if (holder.id !== functionId) {
+      throw new Rejected(
+        "name-taken",
+        `function ${spec.name}: another repository of this owner deployed a function of that name meanwhile. Rename one.`,
+      );
+    }
+    if (holder.branch === run.branch && holder.generation > run.generation) {
+      throw new Rejected("superseded", `function ${spec.name}: a newer push is live already; it stays.`);
+    }
+  }
 }
 
 function retiredBy(deployed: readonly DeployedFunction[]): RevisionRef[] {

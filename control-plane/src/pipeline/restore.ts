@@ -32,7 +32,20 @@ export async function restore(ports: RestorePorts, signal: AbortSignal): Promise
   const running = new Set(ports.runtime.list().map(({ revisionId }) => revisionId));
   const leftOver = ports.runtime.list().filter(({ revisionId }) => !wanted.has(revisionId));
   await Promise.all(leftOver.map((revision) => ports.runtime.stop(revision, { graceMs: 5_000 })));
-  await Readable.from(live.filter(({ revision }) => !running.has(revision.id)))
+  await startAll(
+    live.filter(({ revision }) => !running.has(revision.id)),
+    ports,
+    signal,
+  );
+}
+
+/** Starts live functions, those that do not start again and again. @returns when each was tried once. */
+export async function startAll(
+  live: readonly Deployed[],
+  ports: RestorePorts,
+  signal: AbortSignal,
+): Promise<void> {
+  await Readable.from(live)
     .map(
       async (deployed: Deployed) => {
         if (!(await startOnce(deployed, ports, signal))) void keepTrying(deployed, ports, signal);

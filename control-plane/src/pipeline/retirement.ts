@@ -10,6 +10,11 @@ const ARRIVAL_MS = 1_000;
 /** How long a replica may take to finish the requests it has, once told to end. */
 const DRAIN_MS = 30_000;
 
+interface Retiring {
+  readonly recalled: AbortController;
+  readonly done: Promise<void>;
+}
+
 /**
  * Ends revisions that no route names any more: once every edge has confirmed that and what was on its way has arrived, and
  * gently, so that what is under way is answered. The run that retired them does not wait.
@@ -20,6 +25,7 @@ export class Retirement implements Disposable {
   readonly #logger: Logger;
   readonly #arrivalMs: number;
   readonly #disposed = new AbortController();
+  readonly #retiring = new Map<string, Retiring>();
 
   constructor(ports: {
     readonly runtime: Runtime;
@@ -35,7 +41,22 @@ export class Retirement implements Disposable {
 
   /** @param version of the route table that does not name them. */
   retire(revisions: readonly RevisionRef[], version: number): void {
-    for (const revision of revisions) void this.#retire(revision, version);
+    for (const revision of revisions) {
+      const { revisionId } = revision;
+      if (this.#retiring.has(revisionId)) continue;
+      const recalled = new AbortController();
+      const done = this.#retire(revision, version, recalled.signal).finally(() =>
+        this.#retiring.delete(revisionId),
+      );
+      this.#retiring.set(revisionId, { recalled, done });
+    }
+  }
+
+  /** Takes back what was retired and is to be live again. What was being ended already has ended when it resolves. */
+  async recall(revisionIds: readonly string[]): Promise<void> {
+    const retiring = revisionIds.flatMap((id) => this.#retiring.get(id) ?? []);
+    for (const { recalled } of retiring) recalled.abort();
+    await Promise.all(retiring.map(({ done }) => done));
   }
 
   /** Leaves what is not ended yet to whoever ends the functions, or to the next start. */
@@ -43,8 +64,8 @@ export class Retirement implements Disposable {
     this.#disposed.abort();
   }
 
-  async #retire(revision: RevisionRef, version: number): Promise<void> {
-    const { signal } = this.#disposed;
+  async #retire(revision: RevisionRef, version: number, recalled: AbortSignal): Promise<void> {
+    const signal = AbortSignal.any([this.#disposed.signal, recalled]);
     try {
       const tooLate = AbortSignal.any([signal, AbortSignal.timeout(CONFIRM_MS)]);
       await this.#routes.confirmed(version, tooLate).catch(() => undefined);

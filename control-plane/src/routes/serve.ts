@@ -5,8 +5,8 @@ import type { Secret } from "@openfaas-cloud/shared/env.ts";
 import { AppliedReport, FEED_SILENCE_MS, UsageReport } from "@openfaas-cloud/shared/route.ts";
 import type { FastifyInstance } from "fastify";
 import { findAccessToken } from "../access/credentials.ts";
+import type { Memberships } from "../access/memberships.ts";
 import { sha256 } from "../ids.ts";
-import { ownersOf } from "../ports/store/owners.ts";
 import type { Store } from "../ports/store/store.ts";
 import type { UsageSource } from "../ports/usage-source/usage-source.ts";
 import type { RoutePublisher } from "./route-publisher.ts";
@@ -14,6 +14,10 @@ import type { RoutePublisher } from "./route-publisher.ts";
 /** An edge that is this far behind with reading is cut off; it comes back and gets a snapshot. */
 const MOST_BUFFERED_BYTES = 64 * 1024 * 1024;
 const MAX_QUESTION_BYTES = 1024;
+/** Less than an edge waits for its answer. */
+const STANDING_WAIT_MS = 1_200;
+/** The bound of AccessTokenAnswer. */
+const MAX_ORGANIZATIONS = 1_000;
 
 /**
  * What edges call: the route feed, their confirmations, their counters and their questions. All of it asks for the feed's
@@ -25,10 +29,11 @@ export function serveEdges(
     readonly routes: RoutePublisher;
     readonly usage: UsageSource;
     readonly store: Store;
+    readonly memberships: Standings;
     readonly credential: Secret;
   },
 ): void {
-  const { routes, usage, store } = options;
+  const { routes, usage, store, memberships } = options;
   const expected = Buffer.from(sha256(`Bearer ${options.credential.reveal()}`));
 
   server.register(async (edges) => {
@@ -55,23 +60,37 @@ export function serveEdges(
       return reply.code(204).send();
     });
 
-    edges.post("/internal/access-tokens", { bodyLimit: MAX_QUESTION_BYTES }, async (request) => {
+    edges.post("/internal/access-tokens", { bodyLimit: MAX_QUESTION_BYTES }, async (request, reply) => {
       const { digest } = AccessTokenQuestion.parse(request.body);
-      return answerOf(digest, store);
+      const answer = await answerOf(digest, { store, memberships });
+      // No answer to go by: the edge asks again, and says so to its caller.
+      return (
+        answer ?? reply.code(503).send({ error: "the source host has not said yet what the person may do" })
+      );
     });
   });
 }
 
-async function answerOf(digest: string, store: Store): Promise<AccessTokenAnswer> {
+type Standings = Pick<Memberships, "ensure" | "ownersOf">;
+
+/** A token that may not invoke is none to an edge. `undefined` where what its person may do is not known yet. */
+async function answerOf(
+  digest: string,
+  { store, memberships }: { readonly store: Store; readonly memberships: Standings },
+): Promise<AccessTokenAnswer | undefined> {
+  const found = await findAccessToken(store, digest);
+  if (!found?.scopes.includes("invoke")) return { kind: "unknown" };
+  if ((await memberships.ensure(found.subject, STANDING_WAIT_MS)) === "unknown") return undefined;
+  // Looked up anew: what changed meanwhile also changed what edges know the token by.
   const token = await findAccessToken(store, digest);
   if (!token) return { kind: "unknown" };
-  const owners = await ownersOf(store, token.subject);
+  const owners = await memberships.ownersOf(token.subject);
   return {
     kind: "known",
-    id: token.id,
+    id: token.edgeId,
     sub: token.subject,
     name: token.name,
-    organizations: owners.map(({ slug }) => slug),
+    organizations: owners.slice(0, MAX_ORGANIZATIONS).map(({ slug }) => slug),
     expiresInMs: token.expiresAt === null ? null : Math.max(1, token.expiresAt - Date.now()),
   };
 }

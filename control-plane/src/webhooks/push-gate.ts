@@ -1,6 +1,7 @@
 import type { BranchName } from "@openfaas-cloud/shared/names.ts";
 import { CommitSha, type OwnerSlug, shortCommit } from "@openfaas-cloud/shared/names.ts";
-import { personOfToken } from "../access/credentials.ts";
+import { findAccessToken } from "../access/credentials.ts";
+import { sha256 } from "../ids.ts";
 import type { AuditSink } from "../ports/audit-sink/audit-sink.ts";
 import type { LogStore } from "../ports/log-store/log-store.ts";
 import { sanitiseLogText } from "../ports/log-store/sanitise.ts";
@@ -10,6 +11,7 @@ import { EMBEDDED } from "../ports/source-host/source-host.ts";
 import { findOwner, ownersOf } from "../ports/store/owners.ts";
 import { ensureRepository, findRepository, refOf, setDefaultBranch } from "../ports/store/repositories.ts";
 import type { Store } from "../ports/store/store.ts";
+import { isAtLeast } from "../role.ts";
 import type { RunFeed } from "../run-feed.ts";
 import type { Urls } from "../urls.ts";
 
@@ -31,12 +33,23 @@ export function openPushGate(options: {
   const { store, queue, audit } = options;
 
   return {
-    authenticate: (token) => personOfToken(store, token),
+    async authenticate(token) {
+      const found = await findAccessToken(store, sha256(token));
+      if (!found) return undefined;
+      const { subject, name, scopes } = found;
+      const write = scopes.includes("push");
+      return { subject, name, may: { read: write || scopes.includes("read"), write } };
+    },
 
-    async mayAccess(person: GitPerson, owner: OwnerSlug) {
+    async mayAccess(person: GitPerson, owner: OwnerSlug, access) {
+      if (!person.may[access]) return false;
       const owners = await ownersOf(store, person.subject);
+      const wanted = access === "write" ? "developer" : "viewer";
       // Owners of other hosts push there, and their repositories are cloned from there.
-      return owners.some(({ slug, source_host }) => slug === owner && source_host === EMBEDDED);
+      return owners.some(
+        ({ slug, source_host, role }) =>
+          slug === owner && source_host === EMBEDDED && isAtLeast(role, wanted),
+      );
     },
 
     async findRepository(owner, name) {
@@ -63,7 +76,7 @@ export function openPushGate(options: {
           note: `${push.branch} is not the deploy branch (${repository.default_branch}), so nothing is deployed.`,
         };
       }
-      const run = await queue.enqueue({
+      const trigger = {
         trigger: "push",
         owner_id: repository.owner_id,
         repository_id: repository.id,
@@ -73,13 +86,19 @@ export function openPushGate(options: {
         message: push.message,
         author: push.author,
         person: push.person,
-      });
-      await audit.append({
-        actor: push.person,
-        action: "push.receive",
-        object: `${push.repository.owner}/${push.repository.name}@${push.commit}`,
-        result: `run ${run.id}`,
-      });
+      } as const;
+      const run = await queue.enqueue(trigger, (within, { id }) =>
+        audit.append(
+          {
+            actor: push.person,
+            action: "push.receive",
+            object: `${push.repository.owner}/${push.repository.name}@${push.commit}`,
+            result: `run ${id}`,
+            ownerId: repository.owner_id,
+          },
+          within,
+        ),
+      );
       return followRun(run.id, options);
     },
   };

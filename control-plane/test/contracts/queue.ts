@@ -1,6 +1,14 @@
 import { describe, expect, it } from "vitest";
-import { LEASE_MS, MOST_ATTEMPTS, type NewTrigger, type Queue } from "../../src/ports/queue/queue.ts";
-import type { Store } from "../../src/ports/store/store.ts";
+import {
+  LEASE_MS,
+  MOST_ATTEMPTS,
+  MOST_FRUITLESS,
+  type NewTrigger,
+  type Queue,
+  type Run,
+  type RunEnd,
+} from "../../src/ports/queue/queue.ts";
+import type { Queries, Store } from "../../src/ports/store/store.ts";
 import type { RunNews } from "../../src/run-feed.ts";
 
 export interface QueueUnderTest extends AsyncDisposable {
@@ -115,6 +123,93 @@ export function describeQueue(name: string, open: () => Promise<QueueUnderTest>)
       expect(await it.queue.claim("w", [])).toBeUndefined();
     });
 
+    describe("enqueues the head of a branch unless", () => {
+      const head = (it: QueueUnderTest, commit: string, after?: number) =>
+        it.queue.enqueueUnless("head", push("a", "main", commit), after === undefined ? {} : { after });
+      const end = async (it: QueueUnderTest, end: RunEnd) => {
+        const run = await it.queue.claim("w", []);
+        await it.queue.finish(run?.id ?? "", "w", end);
+      };
+      const failed = (kind: string): RunEnd => ({ state: "failed", kind, reason: "Why." });
+
+      it("the newest run has it, whatever came of it for the commit's own sake", async () => {
+        await using it = await open();
+        const first = await head(it, "1");
+        expect(first).toMatchObject({ kind: "enqueued", run: { generation: 1, state: "queued" } });
+        for (const ended of [failed("build-failed"), { state: "succeeded" } as const]) {
+          expect(await head(it, "1")).toMatchObject({ kind: "needless" });
+          await end(it, ended);
+          expect(await head(it, "1")).toMatchObject({ kind: "needless" });
+          await it.queue.enqueue(push("a", "main", "1"));
+        }
+      });
+
+      it("an older run had it, and the branch was moved on and back since", async () => {
+        await using it = await open();
+        await head(it, "1");
+        await head(it, "2");
+        expect(await head(it, "1")).toMatchObject({ kind: "enqueued", run: { generation: 3 } });
+      });
+
+      it("the platform failed at it, a bounded number of times", async () => {
+        await using it = await open();
+        for (let tries = 1; tries <= MOST_FRUITLESS; tries++) {
+          expect(await head(it, "1")).toMatchObject({ kind: "enqueued", run: { generation: tries } });
+          await end(it, failed("platform-unavailable"));
+        }
+        expect(await head(it, "1")).toMatchObject({ kind: "needless" });
+        expect(await head(it, "2")).toMatchObject({ kind: "enqueued" });
+      });
+
+      it("a person redeployed another commit since, until the branch moves", async () => {
+        await using it = await open();
+        await head(it, "1");
+        await head(it, "2");
+        await it.queue.enqueue({ ...push("a", "main", "1"), trigger: "redeploy" });
+        expect(await head(it, "2")).toMatchObject({ kind: "needless", run: { generation: 2 } });
+        expect(await head(it, "3")).toMatchObject({ kind: "enqueued" });
+      });
+
+      it("a run came in between what the caller looked at and this", async () => {
+        await using it = await open();
+        const after = await it.queue.generation("repository-a", "main");
+        expect(after).toBe(0);
+        await head(it, "2", after);
+        expect(await head(it, "1", after)).toEqual({ kind: "overtaken" });
+        expect(await it.queue.generation("repository-a", "main")).toBe(1);
+        expect(await it.queue.generation("repository-b", "main")).toBe(0);
+      });
+
+      it("somebody else does at the same moment", async () => {
+        await using it = await open();
+        const outcomes = await Promise.all(Array.from({ length: 20 }, () => head(it, "1")));
+        expect(outcomes.filter(({ kind }) => kind === "enqueued")).toHaveLength(1);
+      });
+    });
+
+    it("enqueues a commit that may be old unless any run had it or came after it", async () => {
+      await using it = await open();
+      await it.queue.enqueue({ ...push("a", "main", "2"), before_sha: "1".padEnd(40, "0") });
+      await it.queue.enqueue(push("a", "main", "3"));
+      for (const old of ["1", "2", "3"])
+        expect(await it.queue.enqueueUnless("ever", push("a", "main", old))).toMatchObject({
+          kind: "needless",
+        });
+      const run = await it.queue.enqueueUnless("ever", { ...push("a", "main", "4"), unconfirmed: 1 });
+      expect(run).toMatchObject({ kind: "enqueued", run: { unconfirmed: 1 } });
+    });
+
+    it("enqueues a commit anew unless a run of it is under way", async () => {
+      await using it = await open();
+      const again = () => it.queue.enqueueUnless("under-way", push("a", "main", "1"));
+      expect(await again()).toMatchObject({ kind: "enqueued" });
+      expect(await again()).toMatchObject({ kind: "needless" });
+      const run = await it.queue.claim("w", []);
+      expect(await again()).toMatchObject({ kind: "needless" });
+      await it.queue.finish(run?.id ?? "", "w", { state: "succeeded" });
+      expect(await again()).toMatchObject({ kind: "enqueued" });
+    });
+
     it("says which runs it ended by itself, and which it asked to stop", async () => {
       await using it = await open();
       const running = await it.queue.enqueue(push("a", "main", "1"));
@@ -192,6 +287,31 @@ export function describeQueue(name: string, open: () => Promise<QueueUnderTest>)
         false,
       );
       expect(await stateOf(it, run.id)).toMatchObject({ state: "succeeded", reason: null });
+    });
+
+    it("writes what else belongs to a trigger or a stop with it, or neither", async () => {
+      await using it = await open();
+      const note = (what: string) => (transaction: Queries, run: Run) =>
+        transaction
+          .insertInto("meta")
+          .values({ key: `note-${what}`, value: run.id })
+          .execute()
+          .then(() => undefined);
+      const fail = () => Promise.reject(new Error("could not be written"));
+      const reason = { state: "cancelled", kind: "cancelled", reason: "asked" } as const;
+
+      await expect(it.queue.enqueue(push("a", "main", "1"), fail)).rejects.toThrow("could not be written");
+      expect(await it.queue.depth()).toEqual({ queued: 0, running: 0 });
+      const run = await it.queue.enqueue(push("a", "main", "1"), note("trigger"));
+      await expect(it.queue.stop(run.id, reason, fail)).rejects.toThrow("could not be written");
+      expect(await it.queue.depth()).toEqual({ queued: 1, running: 0 });
+      expect(await it.queue.stop(run.id, reason, note("stop"))).toBe(true);
+      expect(await it.queue.stop(run.id, reason, note("late"))).toBe(false);
+      const notes = await it.store.selectFrom("meta").selectAll().where("key", "like", "note-%").execute();
+      expect(notes.map(({ key, value }) => [key, value]).toSorted()).toEqual([
+        ["note-stop", run.id],
+        ["note-trigger", run.id],
+      ]);
     });
 
     it("says how many runs wait before one", async () => {

@@ -75,7 +75,7 @@ export class MemoryPushGate implements PushGate {
   async authenticate(token: string) {
     const person = token.replace(/^token-of-/, "");
     return this.#people.has(person) && person !== token
-      ? { subject: `local:${person}`, name: person }
+      ? { subject: `local:${person}`, name: person, may: { read: true, write: true } }
       : undefined;
   }
 

@@ -4,6 +4,7 @@ import { pino } from "pino";
 import { temporaryFolder } from "../../../test/support/temporary-folder.ts";
 import { Collector } from "../../src/pipeline/collect.ts";
 import { closeEndedRun, executeRun, type RunPorts } from "../../src/pipeline/execute-run.ts";
+import type { Reporter } from "../../src/pipeline/reporter.ts";
 import { Retirement } from "../../src/pipeline/retirement.ts";
 import { openProcessBuilder } from "../../src/ports/builder/process.ts";
 import { openFsLogStore } from "../../src/ports/log-store/fs.ts";
@@ -32,7 +33,13 @@ export const HOLDER = "test";
  * Everything behind a trigger, with the real adapters and without the servers around them: owner `a` with the repository
  * `repo`, and one edge, which confirms unless the test says otherwise.
  */
-export async function openTestPipeline(options: { readonly edgeConfirms?: boolean } = {}) {
+export async function openTestPipeline(
+  options: {
+    readonly edgeConfirms?: boolean;
+    /** What is told to whom; nothing to anybody where it is left out. */
+    readonly openReporter?: (ports: Omit<RunPorts, "reporter">) => Reporter;
+  } = {},
+) {
   const stack = new AsyncDisposableStack();
   const dir = stack.use(await temporaryFolder());
   const dataDir = join(dir.path, "data");
@@ -70,7 +77,7 @@ export async function openTestPipeline(options: { readonly edgeConfirms?: boolea
     host: EMBEDDED,
     source: undefined,
   };
-  const ports: RunPorts = {
+  const unreported: Omit<RunPorts, "reporter"> = {
     store,
     logs,
     queue,
@@ -84,14 +91,21 @@ export async function openTestPipeline(options: { readonly edgeConfirms?: boolea
     secrets: openEmbeddedSecretStore(store, new Sealing(Buffer.alloc(32))),
     usage: openEdgeUsage(store),
     urls: new Urls("http://localhost:1"),
-    reporter: { started: () => undefined, ended: async () => undefined },
     retirement: stack.use(new Retirement({ runtime, routes, logger })),
     collector: stack.use(new Collector({ store, sourceHost, builder, logs, logger })),
     workDir: join(dataDir, "checkouts"),
     parallelFunctions: 2,
     runTimeoutMs: 60_000,
     maxima: {},
+    confirmHead: async () => undefined,
   };
+  const reporter = stack.use(
+    options.openReporter?.(unreported) ?? {
+      ended: async () => undefined,
+      [Symbol.asyncDispose]: async () => undefined,
+    },
+  );
+  const ports: RunPorts = { ...unreported, reporter };
 
   const work = join(dir.path, "work");
   const bare = join(dataDir, "git", "repository-a.git");

@@ -1,10 +1,11 @@
 import { useMutation, useQueryClient } from "@tanstack/react-query";
+import { Link } from "react-router";
 import { useTRPC } from "../trpc.ts";
 import { Icon } from "./icon.tsx";
 import { Menu } from "./menu.tsx";
 import { ThemeSwitch } from "./theme-switch.tsx";
 
-export function AccountMenu({ name }: { name: string }) {
+export function AccountMenu({ name, isOperator }: { name: string; isOperator: boolean }) {
   const trpc = useTRPC();
   const queryClient = useQueryClient();
   const signOut = useMutation(
@@ -33,6 +34,16 @@ export function AccountMenu({ name }: { name: string }) {
         <ThemeSwitch />
       </div>
       <hr className="dropdown-divider" />
+      <Link to="/account" className="dropdown-item d-flex align-items-center gap-2">
+        <Icon name="person" />
+        Account
+      </Link>
+      {isOperator && (
+        <Link to="/hosts" className="dropdown-item d-flex align-items-center gap-2">
+          <Icon name="system" />
+          Source hosts
+        </Link>
+      )}
       <button
         type="button"
         className="dropdown-item d-flex align-items-center gap-2"

@@ -3,6 +3,7 @@ import { authorName, firstLine } from "../format.ts";
 import type { FunctionDetail } from "../trpc.ts";
 import { CopyButton } from "./copy-button.tsx";
 import { Fact } from "./fact.tsx";
+import { GetBadge } from "./get-badge.tsx";
 
 export function GitCard({ detail }: { detail: FunctionDetail }) {
   return (
@@ -36,6 +37,11 @@ export function GitCard({ detail }: { detail: FunctionDetail }) {
         <Fact term="Run">
           <Link to={`/runs/${detail.runId}`}>The run that deployed it</Link>
         </Fact>
+        {detail.access === "public" && (
+          <Fact term="Badge">
+            <GetBadge owner={detail.owner} name={detail.name} />
+          </Fact>
+        )}
       </dl>
     </section>
   );

@@ -1,6 +1,7 @@
 import redo from "bootstrap-icons/icons/arrow-clockwise.svg";
 import down from "bootstrap-icons/icons/arrow-down.svg";
 import repeat from "bootstrap-icons/icons/arrow-repeat.svg";
+import enter from "bootstrap-icons/icons/box-arrow-in-right.svg";
 import leave from "bootstrap-icons/icons/box-arrow-right.svg";
 import open from "bootstrap-icons/icons/box-arrow-up-right.svg";
 import success from "bootstrap-icons/icons/check-circle-fill.svg";
@@ -30,6 +31,7 @@ const icons = {
   disconnected,
   down,
   download,
+  enter,
   expand,
   failure,
   leave,

@@ -1,13 +1,14 @@
 import { useEffect, useRef } from "react";
 import { NavigationType, Outlet, useLocation, useNavigationType, useParams } from "react-router";
-import { usePerson } from "../session.tsx";
+import { useOwners, usePerson } from "../session.tsx";
 import { AccountMenu } from "./account-menu.tsx";
 import { Brand } from "./brand.tsx";
 import { ConnectionBanner } from "./connection-banner.tsx";
 import { OwnerSwitch } from "./owner-switch.tsx";
 
 export function Layout() {
-  const person = usePerson();
+  const { name, isOperator } = usePerson();
+  const owners = useOwners();
   const { owner } = useParams();
   const { pathname } = useLocation();
   const navigation = useNavigationType();
@@ -32,11 +33,11 @@ export function Layout() {
       </a>
       <header className="navbar border-bottom bg-body py-2">
         <div className="container-xl flex-nowrap gap-3">
-          <Brand brief={person.owners.length > 1} />
+          <Brand brief={owners.length > 1} />
           <div className="flex-grow-1 owner-switch-place">
-            <OwnerSwitch owners={person.owners} current={owner} />
+            <OwnerSwitch owners={owners} current={owner} />
           </div>
-          <AccountMenu name={person.name} />
+          <AccountMenu name={name} isOperator={isOperator} />
         </div>
       </header>
       <ConnectionBanner />

@@ -2,16 +2,16 @@ import type { Platform, SourceHost } from "../trpc.ts";
 import { Command } from "./command.tsx";
 import { Icon } from "./icon.tsx";
 
-/** How a repository comes to deploy here, for each place that it can live at. */
-export function LinkRepository({
-  hosts,
-  platform,
-  owner,
-}: {
-  hosts: readonly SourceHost[];
-  platform: Platform | undefined;
-  owner: string;
-}) {
+interface LinkRepositoryProps {
+  /** Where the owner's repositories live. */
+  readonly hosts: readonly SourceHost[];
+  /** Where that is the platform's own git. */
+  readonly platform: Platform | undefined;
+  readonly owner: string;
+}
+
+/** How a repository of the owner comes to deploy here. */
+export function LinkRepository({ hosts, platform, owner }: LinkRepositoryProps) {
   return (
     <div className="row g-3">
       {hosts.map((host) => (

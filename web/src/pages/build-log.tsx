@@ -2,17 +2,18 @@ import { useQuery } from "@tanstack/react-query";
 import { Navigate, useSearchParams } from "react-router";
 import { Failed } from "../components/failed.tsx";
 import { NotFound } from "../components/not-found.tsx";
+import { parseRepoPath } from "../old-links.ts";
 import { refusalCode, useTRPC } from "../trpc.ts";
 
 /** Links of the original OpenFaaS Cloud name a commit; here they lead to its run. */
 export function BuildLogPage() {
   const [search] = useSearchParams();
-  const [owner, repository] = (search.get("repoPath") ?? "").split("/");
+  const repository = parseRepoPath(search.get("repoPath") ?? "");
   const commit = search.get("commitSHA");
-  if (!owner || !repository || !commit) {
+  if (!repository || !commit) {
     return <NotFound reason="A link to a build log names a repository and a commit; this one does not." />;
   }
-  return <RunOfCommit owner={owner} repository={repository} commit={commit} />;
+  return <RunOfCommit {...repository} commit={commit.toLowerCase()} />;
 }
 
 function RunOfCommit(props: { owner: string; repository: string; commit: string }) {

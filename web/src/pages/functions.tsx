@@ -1,6 +1,6 @@
 import { useInfiniteQuery, useQuery } from "@tanstack/react-query";
 import { useId, useState } from "react";
-import { useParams } from "react-router";
+import { Link, useParams } from "react-router";
 import { Failed } from "../components/failed.tsx";
 import { FirstPush } from "../components/first-push.tsx";
 import { FunctionTable } from "../components/function-table.tsx";
@@ -11,21 +11,21 @@ import { RowsSkeleton } from "../components/rows-skeleton.tsx";
 import { RunTable } from "../components/run-table.tsx";
 import { formatPlural } from "../format.ts";
 import { usePerson } from "../session.tsx";
-import { type FunctionSummary, useTRPC, useTRPCClient } from "../trpc.ts";
+import { type FunctionSummary, type Person, type Platform, useTRPC, useTRPCClient } from "../trpc.ts";
 
 const pollMs = 3_000;
 
 /** All functions of the person, or those of one owner. */
 export function FunctionsPage() {
   const { owner } = useParams();
-  const person = usePerson();
-  if (owner !== undefined && !person.owners.includes(owner)) {
+  const { owners } = usePerson();
+  if (owner !== undefined && !owners.some(({ slug }) => slug === owner)) {
     return <NotFound reason={`There is no owner ${owner}, or you are not a member of it.`} />;
   }
-  return <Functions key={owner ?? ""} owner={owner} owners={person.owners} />;
+  return <Functions key={owner ?? ""} owner={owner} owners={owners} />;
 }
 
-function Functions({ owner, owners }: { owner: string | undefined; owners: readonly string[] }) {
+function Functions({ owner, owners }: { owner: string | undefined; owners: Person["owners"] }) {
   const trpc = useTRPC();
   const client = useTRPCClient();
   const ofOwner = owner === undefined ? {} : { owner };
@@ -50,7 +50,11 @@ function Functions({ owner, owners }: { owner: string | undefined; owners: reado
   const recent = runs.data?.pages.flatMap((page) => page.runs);
   const nothingLive = functions.data?.length === 0;
   const shown = functions.data?.filter((item) => matches(item, filter));
-  const shownOwner = owner ?? (owners.length === 1 ? owners[0] : undefined);
+  const shownOwner = owner ?? (owners.length === 1 ? owners[0]?.slug : undefined);
+  // Whose repositories live elsewhere links them there.
+  const pushesHere = owners.find(
+    ({ slug, host }) => host === undefined && (owner === undefined || slug === owner),
+  )?.slug;
   const title = owner === undefined ? "Functions" : `Functions of ${owner}`;
   return (
     <>
@@ -99,7 +103,7 @@ function Functions({ owner, owners }: { owner: string | undefined; owners: reado
               )}
             </p>
             {recent.length === 0 && platform.data !== undefined && (
-              <FirstPush platform={platform.data} owner={owner ?? owners[0] ?? ""} />
+              <FirstStep platform={platform.data} pushesHere={pushesHere} linksFor={shownOwner} />
             )}
           </div>
         </section>
@@ -152,6 +156,23 @@ function Functions({ owner, owners }: { owner: string | undefined; owners: reado
         <p className="small text-body-secondary mt-4 mb-0">{platform.data.isolation.text}</p>
       )}
     </>
+  );
+}
+
+interface FirstStepProps {
+  readonly platform: Platform;
+  /** An owner who pushes to the platform's own git; `undefined` where there is none. */
+  readonly pushesHere: string | undefined;
+  readonly linksFor: string | undefined;
+}
+
+function FirstStep({ platform, pushesHere, linksFor }: FirstStepProps) {
+  if (pushesHere !== undefined) return <FirstPush platform={platform} owner={pushesHere} />;
+  if (linksFor === undefined) return null;
+  return (
+    <Link to={`/repositories/${linksFor}`} className="btn btn-primary">
+      Link a repository
+    </Link>
   );
 }
 

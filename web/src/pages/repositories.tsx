@@ -14,14 +14,14 @@ const pollMs = 5_000;
 /** What an owner deploys from, and how to add to it. */
 export function RepositoriesPage() {
   const { owner = "" } = useParams();
-  const person = usePerson();
-  if (!person.owners.includes(owner)) {
+  const found = usePerson().owners.find(({ slug }) => slug === owner);
+  if (found === undefined) {
     return <NotFound reason={`There is no owner ${owner}, or you are not a member of it.`} />;
   }
-  return <Repositories owner={owner} key={owner} />;
+  return <Repositories owner={owner} host={found.host} key={owner} />;
 }
 
-function Repositories({ owner }: { owner: string }) {
+function Repositories({ owner, host }: { owner: string; host: string | undefined }) {
   const trpc = useTRPC();
   const repositories = useQuery(trpc.repositories.list.queryOptions({ owner }, { refetchInterval: pollMs }));
   const hosts = useQuery(trpc.hosts.list.queryOptions());
@@ -57,7 +57,11 @@ function Repositories({ owner }: { owner: string }) {
       {hosts.isError && (
         <Failed what="the source hosts" error={hosts.error} retry={() => void hosts.refetch()} />
       )}
-      <LinkRepository hosts={hosts.data ?? []} platform={platform.data} owner={owner} />
+      <LinkRepository
+        hosts={hosts.data?.filter(({ instance }) => instance === host) ?? []}
+        platform={host === undefined ? platform.data : undefined}
+        owner={owner}
+      />
     </>
   );
 }

@@ -7,14 +7,14 @@ import { OwnerTabs } from "../components/owner-tabs.tsx";
 import { RowsSkeleton } from "../components/rows-skeleton.tsx";
 import { SecretForm } from "../components/secret-form.tsx";
 import { SecretTable } from "../components/secret-table.tsx";
-import { usePerson } from "../session.tsx";
+import { useOwners } from "../session.tsx";
 import { useTRPC } from "../trpc.ts";
 
 /** An owner's secrets: names are shown, values can only be written. */
 export function SecretsPage() {
   const { owner = "" } = useParams();
-  const person = usePerson();
-  if (!person.owners.includes(owner)) {
+  const owners = useOwners();
+  if (!owners.includes(owner)) {
     return <NotFound reason={`There is no owner ${owner}, or you are not a member of it.`} />;
   }
   return <Secrets owner={owner} key={owner} />;

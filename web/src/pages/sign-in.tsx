@@ -3,6 +3,7 @@ import { type FormEvent, useEffect } from "react";
 import { Navigate, useLocation, useNavigate } from "react-router";
 import { Icon } from "../components/icon.tsx";
 import { Plain } from "../components/plain.tsx";
+import { SignInHosts } from "../components/sign-in-hosts.tsx";
 import { refusalCode, useTRPC } from "../trpc.ts";
 
 /** `#code=…` is posted once and taken out of the address bar first, so that it is in no history. */
@@ -12,6 +13,7 @@ export function SignInPage() {
   const navigate = useNavigate();
   const { pathname, hash } = useLocation();
   const session = useQuery(trpc.session.current.queryOptions());
+  const hosts = useQuery(trpc.session.hosts.queryOptions());
   const { mutate, ...signIn } = useMutation(
     trpc.session.signIn.mutationOptions({
       onSuccess: (person) => {
@@ -56,9 +58,13 @@ export function SignInPage() {
             : signIn.error.message}
         </div>
       )}
+      {hosts.data !== undefined && hosts.data.length > 0 && (
+        <SignInHosts hosts={hosts.data} returnTo={`/dashboard${pathname === "/sign-in" ? "/" : pathname}`} />
+      )}
       <p>
-        Open the <strong>one-time link</strong> that the platform prints when it starts. It works once, within
-        the hour.
+        {hosts.data !== undefined && hosts.data.length > 0 ? "Or open" : "Open"} the{" "}
+        <strong>one-time link</strong> that the platform prints when it starts. It works once, within the
+        hour.
       </p>
       <p>
         Or use your <strong>access token</strong>: the password in your push URL,{" "}

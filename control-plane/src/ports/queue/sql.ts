@@ -4,8 +4,12 @@ import type { RunFeed, RunNews } from "../../run-feed.ts";
 import type { Schema } from "../store/schema.ts";
 import type { Queries, Store } from "../store/store.ts";
 import {
+  type Also,
+  type Enqueued,
   LEASE_MS,
   MOST_ATTEMPTS,
+  MOST_FRUITLESS,
+  type Needless,
   type NewTrigger,
   type Queue,
   type Run,
@@ -26,13 +30,34 @@ export function openSqlQueue(options: {
   };
 
   return {
-    async enqueue(trigger) {
-      const { run, news } = await store
-        .transaction()
-        .execute((transaction) => enqueue(transaction, trigger, now()));
+    async enqueue(trigger, also) {
+      const { run, news } = await store.transaction().execute(async (transaction) => {
+        const enqueued = await enqueue(transaction, trigger, now());
+        await also?.(transaction, enqueued.run);
+        return enqueued;
+      });
       tell(news);
       feed.changed(run.id);
       return run;
+    },
+
+    async enqueueUnless(needless, trigger, { after } = {}) {
+      const { outcome, news } = await store
+        .transaction()
+        .execute((transaction) => enqueueUnless(transaction, needless, trigger, after, now()));
+      tell(news);
+      if (outcome.kind === "enqueued") feed.changed(outcome.run.id);
+      return outcome;
+    },
+
+    async generation(repositoryId, branch) {
+      const row = await store
+        .selectFrom("runs")
+        .select((select) => select.fn.max("generation").as("generation"))
+        .where("repository_id", "=", repositoryId)
+        .where("branch", "=", branch)
+        .executeTakeFirst();
+      return Number(row?.generation ?? 0);
     },
 
     async claim(holder, busy) {
@@ -90,10 +115,12 @@ export function openSqlQueue(options: {
       tell(news);
     },
 
-    async stop(runId, reason) {
-      const news = await store
-        .transaction()
-        .execute((transaction) => requestStop(transaction, [runId], reason, now()));
+    async stop(runId, reason, also) {
+      const news = await store.transaction().execute(async (transaction) => {
+        const stopped = await requestStop(transaction, [runId], reason, now());
+        if (stopped.length > 0) await writeAlso(transaction, runId, also);
+        return stopped;
+      });
       tell(news);
       return news.length > 0;
     },
@@ -130,6 +157,16 @@ export function openSqlQueue(options: {
   };
 }
 
+async function writeAlso(transaction: Transaction<Schema>, runId: string, also?: Also): Promise<void> {
+  if (!also) return;
+  const run = await transaction
+    .selectFrom("runs")
+    .selectAll()
+    .where("id", "=", runId)
+    .executeTakeFirstOrThrow();
+  await also(transaction, run);
+}
+
 type News = readonly [runId: string, what: RunNews];
 
 async function enqueue(transaction: Transaction<Schema>, trigger: NewTrigger, now: number) {
@@ -148,6 +185,7 @@ async function enqueue(transaction: Transaction<Schema>, trigger: NewTrigger, no
     reason_kind: null,
     reason: null,
     ignored_keys: "[]",
+    annotations: "[]",
     created_at: now,
     started_at: null,
     finished_at: null,
@@ -155,6 +193,9 @@ async function enqueue(transaction: Transaction<Schema>, trigger: NewTrigger, no
     lease_until: null,
     attempts: 0,
     stop_reason: null,
+    reported: "{}",
+    reported_at: null,
+    unconfirmed: trigger.unconfirmed ?? 0,
   };
   await transaction.insertInto("runs").values(run).execute();
   const unfinished = older.filter((other) => other.state === "queued" || other.state === "running");
@@ -169,6 +210,60 @@ async function enqueue(transaction: Transaction<Schema>, trigger: NewTrigger, no
     now,
   );
   return { run, news };
+}
+
+async function enqueueUnless(
+  transaction: Transaction<Schema>,
+  needless: Needless,
+  trigger: NewTrigger,
+  after: number | undefined,
+  now: number,
+): Promise<{ readonly outcome: Enqueued; readonly news: readonly News[] }> {
+  const runs = await transaction
+    .selectFrom("runs")
+    .selectAll()
+    .where("repository_id", "=", trigger.repository_id)
+    .where("branch", "=", trigger.branch)
+    .orderBy("generation", "desc")
+    .execute();
+  if (after !== undefined && (runs[0]?.generation ?? 0) !== after)
+    return { outcome: { kind: "overtaken" }, news: [] };
+  const having = runThatHas(trigger.commit_sha, runs, needless);
+  if (having) return { outcome: { kind: "needless", run: having }, news: [] };
+  const { run, news } = await enqueue(transaction, trigger, now);
+  return { outcome: { kind: "enqueued", run }, news };
+}
+
+/** @param runs of one branch, the newest first. */
+function runThatHas(commit: string, runs: readonly Run[], needless: Needless): Run | undefined {
+  const isOfCommit = (run: Run) => run.commit_sha === commit;
+  switch (needless) {
+    case "under-way":
+      return runs.find((run) => isOfCommit(run) && (run.state === "queued" || run.state === "running"));
+    case "ever":
+      return runs.find((run) => isOfCommit(run) || run.before_sha === commit);
+    case "head": {
+      const [newest] = runs;
+      if (newest && isOfCommit(newest)) return isWorthAnother(runs) ? undefined : newest;
+      const pushed = runs.find((run) => run.trigger !== "redeploy");
+      return pushed && isOfCommit(pushed) ? pushed : undefined;
+    }
+  }
+}
+
+/** Whether another run of the same commit as the newest's may do better than the newest did. */
+function isWorthAnother(runs: readonly Run[]): boolean {
+  const [newest] = runs;
+  const differs = runs.findIndex((run) => run.commit_sha !== newest?.commit_sha || !isFruitless(run));
+  return differs === -1 ? runs.length < MOST_FRUITLESS : differs > 0 && differs < MOST_FRUITLESS;
+}
+
+/** Ended without a word about the commit. */
+function isFruitless({ state, reason_kind: kind }: Run): boolean {
+  return (
+    state === "superseded" ||
+    (state === "failed" && (kind === "platform-unavailable" || kind === "superseded"))
+  );
 }
 
 async function requestStop(

@@ -11,7 +11,7 @@ const MIN_BYTES = 8;
 /** Secrets in the store, each sealed for its owner and name, so that a value moved to another row does not open. */
 export function openEmbeddedSecretStore(store: Store, sealing: Sealing): SecretStore {
   return {
-    async set(ownerId, name, value) {
+    async set(ownerId, name, value, within = store) {
       if (!NAME.test(name)) {
         throw new KnownError(
           "secret-invalid",
@@ -31,15 +31,15 @@ export function openEmbeddedSecretStore(store: Store, sealing: Sealing): SecretS
         sealed: sealing.seal([ownerId, name], value),
         updated_at: Date.now(),
       };
-      await store
+      await within
         .insertInto("secrets")
         .values(row)
         .onConflict((conflict) => conflict.columns(["owner_id", "name"]).doUpdateSet(row))
         .execute();
     },
 
-    async remove(ownerId, name) {
-      await store.deleteFrom("secrets").where("owner_id", "=", ownerId).where("name", "=", name).execute();
+    async remove(ownerId, name, within = store) {
+      await within.deleteFrom("secrets").where("owner_id", "=", ownerId).where("name", "=", name).execute();
     },
 
     async list(ownerId) {

@@ -293,6 +293,10 @@ class Embedded implements EmbeddedSourceHost {
     if (status.state !== "pending") this.#notes.report(repository, commit, status);
   }
 
+  async forget(): Promise<void> {
+    // What is here is the repository itself and no copy; nobody else can say that it is gone.
+  }
+
   async reportDeployment(): Promise<void> {
     // There is no history of deployments here but the runs themselves.
   }

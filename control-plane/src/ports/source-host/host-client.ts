@@ -11,6 +11,8 @@ const MOST_TRIES = 3;
 const LONGEST_PAUSE_MS = 10_000;
 const MAX_ANSWER_BYTES = 16 * 1024 * 1024;
 const MAX_CONNECTIONS = 16;
+/** Another try would bring the same. */
+const TOO_LARGE = "UND_ERR_RES_EXCEEDED_MAX_SIZE";
 /** What may be sent again although an answer may have been lost. */
 const IDEMPOTENT: ReadonlySet<string> = new Set(["GET", "HEAD", "PUT", "DELETE"]);
 
@@ -20,6 +22,8 @@ export interface HostRequest {
   readonly headers?: Readonly<Record<string, string>>;
   /** Sent as it is; say what it is by `content-type`. */
   readonly body?: string;
+  /** Although it is a POST or PATCH, it comes to the same when it is done twice. */
+  readonly isRepeatable?: boolean;
   readonly signal: AbortSignal;
 }
 
@@ -95,8 +99,12 @@ function trusted(ca: string | undefined): { ca?: string[] } {
 }
 
 /** Whether nothing can be done twice by it: what was refused before it was looked at was not done. */
-function mayRepeat({ method }: HostRequest, { status, cause }: HostUnavailable): boolean {
-  if (IDEMPOTENT.has(method) || status === 429 || status === 403) return true;
+function mayRepeat(
+  { method, isRepeatable = false }: HostRequest,
+  { status, cause }: HostUnavailable,
+): boolean {
+  if (codeOf(cause) === TOO_LARGE) return false;
+  if (IDEMPOTENT.has(method) || isRepeatable || status === 429 || status === 403) return true;
   return codeOf(cause) === "ECONNREFUSED";
 }
 

@@ -17,9 +17,17 @@ const secretOrFile = z.union([
 ]);
 const hidden = secretOrFile.transform((value) => new Secret(value));
 /** Several at once, so that one can be replaced without a delivery lost: the newest first. */
-const rotating = z
-  .union([hidden, z.array(hidden).min(1).max(5)])
-  .transform((value) => (Array.isArray(value) ? value : [value]));
+const severalOf = <Schema extends z.ZodType<Secret>>(one: Schema) =>
+  z.union([one, z.array(one).min(1).max(5)]).transform((value): Secret[] => [value].flat());
+const rotating = severalOf(hidden);
+
+/** `whsec_` and the key in base64, as GitLab gives it out (the form of Standard Webhooks). */
+const signingToken = secretOrFile
+  .refine(
+    (value) => /^whsec_[A-Za-z0-9+/]{32,}={0,2}$/.test(value),
+    "must be a signing token as GitLab shows it: whsec_ and base64",
+  )
+  .transform((value) => new Secret(value));
 
 const httpUrl = z.url({ protocol: /^https?$/ }).transform((url) => url.replace(/\/+$/, ""));
 const common = {
@@ -48,18 +56,31 @@ export const GitHubConfig = z.strictObject({
 });
 export type GitHubConfig = z.infer<typeof GitHubConfig>;
 
-export const GitLabConfig = z.strictObject({
-  kind: z.literal("gitlab"),
-  ...common,
-  url: httpUrl.default("https://gitlab.com"),
-  /** Of a group or project access token, or of a bot account: scopes `api` and `read_repository`. */
-  token: hidden,
-  /** Of the hooks: secret tokens (`X-Gitlab-Token`). */
-  webhookTokens: rotating,
-  /** A project with this topic (formerly tag) is linked. */
-  topic: z.string().min(1).default("openfaas-cloud"),
-  oauth: oauthClient.optional(),
-});
+/** Of the hooks' two proofs at least one is needed; a delivery has to bear each that is given. */
+export const GitLabConfig = z
+  .strictObject({
+    kind: z.literal("gitlab"),
+    ...common,
+    url: httpUrl.default("https://gitlab.com"),
+    /** Of a group or project access token, or of a bot account: scopes `api` and `read_repository`. */
+    token: hidden,
+    /** Of the hooks: secret tokens (`X-Gitlab-Token`). */
+    webhookTokens: rotating.optional(),
+    /** Of the hooks: signing tokens (`webhook-signature`), where this GitLab has them. Better, since they sign the body. */
+    signingTokens: severalOf(signingToken).optional(),
+    /** A project with this topic (formerly tag) is linked. */
+    topic: z
+      .string()
+      .min(1)
+      .max(255)
+      .regex(/^[^,]*$/, "must not hold a comma")
+      .default("openfaas-cloud"),
+    oauth: oauthClient.optional(),
+  })
+  .refine(({ webhookTokens, signingTokens }) => webhookTokens !== undefined || signingTokens !== undefined, {
+    path: ["webhookTokens"],
+    message: "is needed, or signingTokens: without either anybody could send deliveries",
+  });
 export type GitLabConfig = z.infer<typeof GitLabConfig>;
 
 export const BitbucketCloudConfig = z.strictObject({
@@ -67,9 +88,14 @@ export const BitbucketCloudConfig = z.strictObject({
   ...common,
   url: httpUrl.default("https://bitbucket.org"),
   apiUrl: httpUrl.default("https://api.bitbucket.org"),
-  /** Of a workspace or repository access token. */
+  /**
+   * A workspace access token, or the API token of an account that administers the workspaces; scopes `repository` and `webhook`
+   * (`read:repository:bitbucket`, `read:webhook:bitbucket`).
+   */
   token: hidden,
-  /** Whose repositories are looked at. */
+  /** The account's, where the token is an API token. */
+  email: z.email().optional(),
+  /** Whose repositories are looked at: slugs, or ids in braces. */
   workspaces: z.array(z.string().min(1)).min(1).max(100),
   webhookSecrets: rotating,
   oauth: oauthClient.optional(),
@@ -79,7 +105,10 @@ export type BitbucketCloudConfig = z.infer<typeof BitbucketCloudConfig>;
 export const BitbucketDataCenterConfig = z.strictObject({
   kind: z.literal("bitbucket-datacenter"),
   ...common,
-  /** HTTP access token with REPO_READ at least. */
+  /**
+   * The HTTP access token of an account, with repository admin, without which Bitbucket shows no webhooks. Tokens of projects and
+   * repositories do not do: git may not use them as a password.
+   */
   token: hidden,
   webhookSecrets: rotating,
   oauth: oauthClient.optional(),

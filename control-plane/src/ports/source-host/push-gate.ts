@@ -5,6 +5,8 @@ import type { Push, RepositoryRef } from "./source-host.ts";
 export interface GitPerson {
   readonly subject: string;
   readonly name: string;
+  /** What the token may do, wherever its person may. */
+  readonly may: { readonly read: boolean; readonly write: boolean };
 }
 
 /** What becomes of a branch that somebody pushes. */

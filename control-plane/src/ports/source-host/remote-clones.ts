@@ -1,6 +1,7 @@
-import { spawn } from "node:child_process";
-import { mkdir, rm, writeFile } from "node:fs/promises";
+import { type ChildProcess, spawn } from "node:child_process";
+import { mkdir, readdir, rm, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import type { Writable } from "node:stream";
 import { rootCertificates } from "node:tls";
 import type { Secret } from "@openfaas-cloud/shared/env.ts";
 import { CommitSha } from "@openfaas-cloud/shared/names.ts";
@@ -73,7 +74,7 @@ export class RemoteClones {
   /**
    * A git directory that holds the commit with its tree.
    * @param source asked only where the commit is not there yet.
-   * @throws Rejected `source-missing`, `source-too-large`; HostUnavailable; the signal's reason where that aborted.
+   * @throws Rejected `source-missing`, `source-too-large`, `source-refused`; HostUnavailable; the signal's reason where that aborted.
    */
   fetch(
     repository: RepositoryRef,
@@ -118,11 +119,14 @@ export class RemoteClones {
     return join(this.#root, `${repositoryId}.git`);
   }
 
+  /** Whether it is there for good: what nothing refers to any more may be cleared away at any time. */
   async #holds(gitDir: string, commit: CommitSha): Promise<boolean> {
+    const kept = `${KEPT_COMMITS}${commit}^{commit}`;
     try {
-      return (await git(["cat-file", "-t", commit], { env: this.#env, gitDir })).trim() === "commit";
+      await git(["rev-parse", "--verify", "--quiet", kept], { env: this.#env, gitDir });
+      return true;
     } catch (error) {
-      if (error instanceof GitFailed && error.exitCode === 128) return false;
+      if (error instanceof GitFailed && error.exitCode !== undefined) return false;
       throw error;
     }
   }
@@ -136,7 +140,8 @@ export class RemoteClones {
   ): Promise<void> {
     const { fetchMs, maxPackBytes } = this.#limits;
     const deadline = AbortSignal.timeout(fetchMs);
-    const scheme = new URL(url).protocol.slice(0, -1);
+    const scheme = /^(https?):\/\//.exec(url)?.[1];
+    if (scheme === undefined) throw new Error("not an address to clone from");
     // The shell's only work is the limit on what git may write to one file.
     const limited = ["-c", `ulimit -f ${Math.ceil(maxPackBytes / 512)} && exec git "$@"`, "git"];
     const child = spawn(
@@ -151,11 +156,11 @@ export class RemoteClones {
       {
         env: { ...this.#env, GIT_DIR: gitDir },
         stdio: ["ignore", "ignore", "pipe", "pipe"],
-        signal: AbortSignal.any([signal, deadline]),
-        killSignal: "SIGKILL",
+        // A group of its own: what git starts for the transport outlives git itself.
+        detached: true,
       },
     );
-    const pipe = child.stdio[3] as import("node:stream").Writable;
+    const pipe = child.stdio[3] as Writable;
     pipe.on("error", () => undefined);
     pipe.end(
       credential === undefined
@@ -166,28 +171,23 @@ export class RemoteClones {
     child.stderr?.on("data", (chunk: Buffer) => {
       if (stderr.length < MAX_STDERR) stderr += chunk.toString();
     });
-    const ended = await new Promise<{ code: number | null } | { error: Error }>((resolve) => {
-      child.once("error", (error) => resolve({ error }));
-      child.once("close", (code) => resolve({ code }));
-    });
+    const exitCode = await ended(child, AbortSignal.any([signal, deadline]));
+    const cutOffAt = exitCode === 0 ? 0 : await removeUnfinished(gitDir);
     signal.throwIfAborted();
-    if ("code" in ended && ended.code === 0) return;
-    if (deadline.aborted) {
-      throw new HostUnavailable(
-        `${this.#title} did not send the commit within ${fetchMs / 1000} s, or the repository is too large.`,
-      );
-    }
+    if (exitCode === 0) return;
+    if (cutOffAt >= maxPackBytes) throw tooLarge(maxPackBytes);
+    if (deadline.aborted)
+      throw new HostUnavailable(`${this.#title} did not send the commit within ${fetchMs / 1000} s.`);
     throw this.#failure(repository, commit, stderr);
   }
 
   /** git says what went wrong in words only. */
   #failure(repository: RepositoryRef, commit: CommitSha, stderr: string): Error {
     const cause = new Error(stderr.trim());
-    if (/file size limit|File too large|SIGXFSZ|signal 25/i.test(stderr)) {
-      const mib = Math.floor(this.#limits.maxPackBytes / 1024 / 1024);
+    if (/fsck error/i.test(stderr)) {
       return new Rejected(
-        "source-too-large",
-        `The repository is larger than ${mib} MiB as git sends it: make it smaller.`,
+        "source-refused",
+        "The repository cannot be used: it holds objects that git takes for broken or hostile.",
         { cause },
       );
     }
@@ -203,6 +203,55 @@ export class RemoteClones {
       cause,
     });
   }
+}
+
+/** Resolves when git and all that it started have ended, by themselves or since they were told to. */
+async function ended(child: ChildProcess, told: AbortSignal): Promise<number | null> {
+  const { promise, resolve } = Promise.withResolvers<number | null>();
+  child.once("error", () => resolve(null));
+  child.once("close", resolve);
+  const kill = () => {
+    // Not closed yet, so that its number, and with it the group's, is still its own.
+    if (child.pid !== undefined) killGroup(child.pid);
+  };
+  told.addEventListener("abort", kill, { once: true });
+  if (told.aborted) kill();
+  try {
+    return await promise;
+  } finally {
+    told.removeEventListener("abort", kill);
+  }
+}
+
+function killGroup(leader: number): void {
+  try {
+    process.kill(-leader, "SIGKILL");
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== "ESRCH") throw error;
+  }
+}
+
+/**
+ * Removes packs that were cut off, which git leaves where they are; nobody else fetches into this folder meanwhile.
+ * @returns the bytes of the largest: git ends without a word when it may not write any more.
+ */
+async function removeUnfinished(gitDir: string): Promise<number> {
+  const packs = join(gitDir, "objects", "pack");
+  const unfinished = (await readdir(packs)).filter((name) => name.startsWith("tmp_"));
+  const sizes = unfinished.map(async (name) => {
+    const { size } = await stat(join(packs, name));
+    await rm(join(packs, name), { force: true });
+    return size;
+  });
+  return Math.max(0, ...(await Promise.all(sizes)));
+}
+
+function tooLarge(maxPackBytes: number): Rejected {
+  const mib = Math.floor(maxPackBytes / 1024 / 1024);
+  return new Rejected(
+    "source-too-large",
+    `The repository is larger than ${mib} MiB as git sends it: make it smaller.`,
+  );
 }
 
 function missing({ name }: RepositoryRef, commit: CommitSha): Rejected {

@@ -60,18 +60,9 @@ export type Verdict =
 
 /** What an authentic delivery says happened: ids to ask by, and nothing that is believed about them. */
 export type Delivery =
-  | {
-      readonly kind: "push";
-      readonly repository: SourceKey;
-      readonly branch: BranchName;
-      readonly before: CommitSha | undefined;
-      /** `undefined` where the branch was deleted. */
-      readonly commit: CommitSha | undefined;
-      readonly message: string;
-      readonly author: string;
-      /** The host's id of who pushed. */
-      readonly pusher: string | undefined;
-    }
+  | PushDelivery
+  /** Several branches moved with one push, which some hosts tell in one delivery. */
+  | { readonly kind: "pushes"; readonly pushes: readonly PushDelivery[] }
   /** Linked, unlinked, renamed, transferred, made private, deleted: each of them is to be looked at. */
   | { readonly kind: "repositories"; readonly repositories: readonly SourceKey[] }
   /** Made, removed, suspended: everything behind it is to be looked at. */
@@ -86,6 +77,19 @@ export type Delivery =
       readonly person: string | undefined;
     }
   | { readonly kind: "ignored"; readonly reason: string };
+
+export interface PushDelivery {
+  readonly kind: "push";
+  readonly repository: SourceKey;
+  readonly branch: BranchName;
+  readonly before: CommitSha | undefined;
+  /** `undefined` where the branch was deleted. */
+  readonly commit: CommitSha | undefined;
+  readonly message: string;
+  readonly author: string;
+  /** The host's id of who pushed. */
+  readonly pusher: string | undefined;
+}
 
 export interface OwnerFacts {
   /** The host's own id of the account, which survives renames. */
@@ -104,6 +108,11 @@ export interface RepositoryFacts {
   readonly defaultBranch: BranchName | undefined;
   readonly isPrivate: boolean;
   readonly webUrl: string;
+  /**
+   * When something was last pushed to it, milliseconds since the epoch, where the host says so without being asked once more.
+   * Only ever compared with what it said before.
+   */
+  readonly pushedAt?: number | undefined;
 }
 
 export type RepositoryState =

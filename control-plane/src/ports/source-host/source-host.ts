@@ -42,6 +42,8 @@ export interface CommitStatus {
   /** `stack-deploy` for the whole push, or a function's name. */
   readonly context: string;
   readonly state: CommitState;
+  /** Whose doing a failure is, where it is not the commit's: a host that tells an error from a failure is told an error. */
+  readonly fault?: "platform";
   /** One line. */
   readonly description: string;
   readonly targetUrl: string;
@@ -60,11 +62,13 @@ export interface StatusDetail {
   readonly annotations: readonly Annotation[];
 }
 
-/** What is wrong with a line of a file of the commit. */
+/** What is to be said of a line of a file of the commit. */
 export interface Annotation {
   readonly path: string;
   /** From 1. */
   readonly line: number;
+  /** `failure`: the commit is refused for it; `notice`: it has no effect, or another one than it says. */
+  readonly level: "failure" | "warning" | "notice";
   readonly message: string;
 }
 
@@ -85,7 +89,11 @@ export interface SourceHost extends AsyncDisposable {
     commit: CommitSha,
     options: { readonly log: LogSink; readonly signal: AbortSignal },
   ): Promise<{ readonly gitDir: string }>;
-  /** Tells the host what became of a commit. Sending the same twice is harmless. */
+  /**
+   * Tells the host what became of a commit. Sending the same twice is harmless. Statuses of one commit are sent one after the
+   * other, so each settles within a minute or so, whatever the host does.
+   * @throws HostUnavailable where it is worth sending again; all else is a refusal.
+   */
   reportStatus(repository: RepositoryRef, commit: CommitSha, status: CommitStatus): Promise<void>;
   /** As `reportStatus`, for hosts that keep a history of deployments; others have nothing to do. */
   reportDeployment(repository: RepositoryRef, commit: CommitSha, report: DeploymentReport): Promise<void>;
@@ -103,4 +111,6 @@ export interface SourceHost extends AsyncDisposable {
     findKept: () => Promise<ReadonlySet<string>>,
     signal: AbortSignal,
   ): Promise<void>;
+  /** Gives back everything that is kept here of a repository that its host says is gone, and that was gone for the whole grace. */
+  forget(repository: RepositoryRef): Promise<void>;
 }

@@ -39,6 +39,8 @@ export class SourceHosts implements SourceHost {
 
   tidy: SourceHost["tidy"] = (repository, ...rest) => this.#of(repository).tidy(repository, ...rest);
 
+  forget: SourceHost["forget"] = (repository) => this.#of(repository).forget(repository);
+
   async [Symbol.asyncDispose](): Promise<void> {
     await Promise.all(this.remote.map((host) => host[Symbol.asyncDispose]()));
   }

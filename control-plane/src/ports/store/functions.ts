@@ -9,7 +9,10 @@ export type Deployed = FunctionRow & {
   revision: RevisionRow & { parsed: FunctionSpec };
 };
 
-/** Everything that is live: of one owner, one repository or one function where that is given. */
+/**
+ * Everything that is live: of one owner, one repository or one function where that is given. What is not routed any more is
+ * not live, and is left out but for who asks for it.
+ */
 export async function listDeployed(
   queries: Queries,
   filter: {
@@ -17,6 +20,7 @@ export async function listDeployed(
     readonly repositoryId?: string;
     readonly functionIds?: readonly string[];
     readonly name?: string;
+    readonly unroutedToo?: boolean;
   } = {},
 ): Promise<Deployed[]> {
   let query = queries
@@ -42,6 +46,7 @@ export async function listDeployed(
     query = query.where("function.repository_id", "=", filter.repositoryId);
   if (filter.functionIds) query = query.where("function.id", "in", [...filter.functionIds]);
   if (filter.name !== undefined) query = query.where("function.name", "=", filter.name);
+  if (filter.unroutedToo !== true) query = query.where("function.unrouted_at", "is", null);
   const rows = await query.execute();
   return rows.map(
     ({
@@ -71,7 +76,7 @@ export async function listDeployed(
   );
 }
 
-/** The function of this owner and name, live or not, whichever repository it comes from. */
+/** The function that has this name of the owner's, whether or not it answers, whichever repository it comes from. */
 export async function findFunction(
   queries: Queries,
   ownerId: string,
@@ -84,5 +89,6 @@ export async function findFunction(
     .select("repositories.name as repository")
     .where("functions.owner_id", "=", ownerId)
     .where("functions.name", "=", name)
+    .where("functions.unrouted_at", "is", null)
     .executeTakeFirst();
 }

@@ -1,6 +1,8 @@
 import { type OwnerSlug, RESERVED_SLUGS } from "@openfaas-cloud/shared/names.ts";
 import { newId } from "../../ids.ts";
 import type { Role } from "../../role.ts";
+import type { OwnerFacts } from "../source-host/remote-host.ts";
+import { slugCandidates } from "./owner-slug.ts";
 import type { OwnerRow } from "./schema.ts";
 import type { Queries, Store } from "./store.ts";
 
@@ -38,6 +40,65 @@ export async function ensureOwner(store: Store, identity: OwnerIdentity): Promis
   });
 }
 
+export interface Enrolled {
+  readonly owner: OwnerRow;
+  /** As it was known until now; `undefined` where the owner is new. */
+  readonly before: OwnerRow | undefined;
+}
+
+/**
+ * The owner that the host knows by this id, made where it does not exist, with its login and kind as they are now. Its slug is
+ * allocated once: no rename changes it, and no other owner ever gets it.
+ */
+export async function enrolOwner(
+  queries: Queries,
+  { instance, facts }: { readonly instance: string; readonly facts: OwnerFacts },
+): Promise<Enrolled> {
+  const known = await findOwnerBySource(queries, instance, facts.sourceId);
+  if (known) return { owner: await keepCurrent(queries, known, facts), before: known };
+  for (const slug of slugCandidates({ instance, ...facts })) {
+    // The table decides: whoever is slower finds the slug taken, or this very owner enrolled.
+    const made = await queries
+      .insertInto("owners")
+      .values({
+        id: newId(),
+        source_host: instance,
+        source_owner_id: facts.sourceId,
+        login: facts.login,
+        slug,
+        kind: facts.kind,
+        created_at: Date.now(),
+      })
+      .onConflict((conflict) => conflict.doNothing())
+      .returningAll()
+      .executeTakeFirst();
+    if (made) return { owner: made, before: undefined };
+    const faster = await findOwnerBySource(queries, instance, facts.sourceId);
+    if (faster) return { owner: await keepCurrent(queries, faster, facts), before: faster };
+  }
+  throw new Error("unreachable: there is no end of slugs");
+}
+
+async function keepCurrent(queries: Queries, known: OwnerRow, facts: OwnerFacts): Promise<OwnerRow> {
+  const { login, kind } = facts;
+  if (known.login === login && known.kind === kind) return known;
+  await queries.updateTable("owners").set({ login, kind }).where("id", "=", known.id).execute();
+  return { ...known, login, kind };
+}
+
+export async function findOwnerBySource(
+  queries: Queries,
+  instance: string,
+  sourceId: string,
+): Promise<OwnerRow | undefined> {
+  return queries
+    .selectFrom("owners")
+    .selectAll()
+    .where("source_host", "=", instance)
+    .where("source_owner_id", "=", sourceId)
+    .executeTakeFirst();
+}
+
 export async function findOwner(queries: Queries, slug: string): Promise<OwnerRow | undefined> {
   return queries.selectFrom("owners").selectAll().where("slug", "=", slug).executeTakeFirst();
 }
@@ -64,12 +125,29 @@ export async function ensureMember(
 /** An owner, and what a person may do for it. */
 export type OwnerOfPerson = OwnerRow & { role: Role };
 
-/** Owners the person may act for, by slug. */
-export async function ownersOf(queries: Queries, subject: string): Promise<OwnerOfPerson[]> {
+/** What a source host said last about a person counts for so long while it gives no answer. */
+export const ACCESS_GOOD_FOR_MS = 15 * 60_000;
+
+/**
+ * Owners the person may act for, by slug. For people of a remote host that is what the host said last, and nothing where that
+ * is too long ago. `now`: milliseconds since the epoch.
+ */
+export async function ownersOf(
+  queries: Queries,
+  subject: string,
+  now = Date.now(),
+): Promise<OwnerOfPerson[]> {
   return queries
     .selectFrom("owners")
     .innerJoin("memberships", "memberships.owner_id", "owners.id")
+    .leftJoin("person_grants", "person_grants.subject", "memberships.person")
     .where("memberships.person", "=", subject)
+    .where((where) =>
+      where.or([
+        where("person_grants.subject", "is", null),
+        where("person_grants.checked_at", ">", now - ACCESS_GOOD_FOR_MS),
+      ]),
+    )
     .selectAll("owners")
     .select("memberships.role")
     .orderBy("slug")

@@ -17,6 +17,7 @@ export interface Schema {
   sign_ins: SignInRow;
   source_hosts: { instance: string; kind: string; sealed: string; created_at: number };
   deliveries: DeliveryRow;
+  removal_brakes: RemovalBrakeRow;
   repositories: WithDefaults<
     RepositoryRow,
     | "source_host"
@@ -29,11 +30,11 @@ export interface Schema {
     | "unlinked_reason"
     | "looked_at"
   >;
-  runs: RunRow;
+  runs: WithDefaults<RunRow, "annotations" | "reported" | "reported_at" | "unconfirmed">;
   stages: StageRow;
   functions: WithDefaults<FunctionRow, "unrouted_at">;
   revisions: RevisionRow;
-  access_tokens: WithDefaults<AccessTokenRow, "scopes">;
+  access_tokens: WithDefaults<AccessTokenRow, "epoch">;
   sign_in_links: { hash: string; subject: string; expires_at: number; used_at: number | null };
   revoked_sessions: { jti: string; expires_at: number };
   secrets: { owner_id: string; name: string; sealed: string; updated_at: number };
@@ -50,7 +51,7 @@ export interface Schema {
     /** JSON: one count for each bucket of the duration histogram. */
     duration_counts: string;
   };
-  audit_events: WithDefaults<AuditEventRow, "id" | "owner_id" | "address" | "details" | "hash">;
+  audit_events: AuditEventRow;
 }
 
 export interface PersonRow {
@@ -70,12 +71,15 @@ export interface AccessTokenRow {
   hash: string;
   /** JSON: what it may be used for. */
   scopes: string;
+  /** Part of the id that edges know it by: rises when its person may do less, so that what they remember of it ends. */
+  epoch: number;
   created_at: number;
   expires_at: number | null;
   last_used_at: number | null;
 }
 
 export interface AuditEventRow {
+  /** From 1, without a gap. */
   id: number;
   at: number;
   actor: string;
@@ -88,7 +92,7 @@ export interface AuditEventRow {
   address: string;
   /** JSON: old and new values of settings, never secrets. */
   details: string;
-  /** SHA-256, hexadecimal, of this event and the hash before it; `null` in what was written before there were hashes. */
+  /** SHA-256, hexadecimal, over this event and the hash before it; `null` in what was written before there were hashes. */
   hash: string | null;
 }
 
@@ -124,7 +128,7 @@ export interface RepositoryRow {
   unlinked_at: number | null;
   /** Why, for people. */
   unlinked_reason: string | null;
-  /** When the host was last asked about it. */
+  /** When the host was asked for what is known of it: an answer to an earlier question changes nothing any more. */
   looked_at: number | null;
 }
 
@@ -137,12 +141,25 @@ export interface PersonGrantRow {
   checked_at: number;
 }
 
+/** One token of a session. A session goes through several, since each is replaced by another one every few minutes. */
 export interface SessionRow {
   jti: string;
+  /** The same for all tokens of one sign-in. */
+  session: string;
   subject: string;
+  /** When the person signed in. */
   created_at: number;
-  seen_at: number;
+  /** When the whole session is over, whatever is done in it. */
+  ends_at: number;
+  issued_at: number;
+  /** `null` until the browser brings it for the first time. */
+  seen_at: number | null;
+  /** From when on another token is to take its place. */
+  renew_at: number;
+  /** When the token ends of itself. */
   expires_at: number;
+  /** When another one of the session was brought that was issued later; it counts for a moment after that. */
+  replaced_at: number | null;
   address: string;
   user_agent: string;
 }
@@ -157,6 +174,8 @@ export interface SignInRow {
   code_verifier: string;
   /** Relative. */
   return_to: string;
+  /** Where the browser is, so that nobody fills the table alone. */
+  address: string;
   expires_at: number;
 }
 
@@ -167,8 +186,10 @@ export interface DeliveryRow {
   /** The host's own id of the delivery, or one that follows from ours where it gives none. Unique within the instance. */
   delivery_id: string;
   event: string;
-  /** As it came; `null` once it was worked off. */
-  body: string | null;
+  /** As it came, gzipped; `null` once it was worked off. */
+  body: Uint8Array | null;
+  /** Deliveries of one lane are worked off in the order they came; `null` until the body was read for it. */
+  lane: string | null;
   received_at: number;
   state: "stored" | "done" | "ignored" | "failed";
   /** What came of it, for people. */
@@ -176,6 +197,22 @@ export interface DeliveryRow {
   attempts: number;
   next_at: number | null;
   done_at: number | null;
+}
+
+/** What a reading of a source host says is gone, and is left alone since it is too much at once. */
+export interface RemovalBrakeRow {
+  id: string;
+  instance: string;
+  /** `null` where the whole host was read. */
+  installation: string | null;
+  /** JSON: id of the repository → why it is gone, for people. */
+  reasons: string;
+  /** How many functions would have gone with them. */
+  functions: number;
+  engaged_at: number;
+  confirmed_at: number | null;
+  /** Subject. */
+  confirmed_by: string | null;
 }
 
 export interface RunRow {
@@ -197,6 +234,8 @@ export interface RunRow {
   reason: string | null;
   /** JSON: keys of the stack file without effect, with reasons. */
   ignored_keys: string;
+  /** JSON of Annotations: what is told of lines of its stack file. */
+  annotations: string;
   created_at: number;
   started_at: number | null;
   finished_at: number | null;
@@ -205,6 +244,12 @@ export interface RunRow {
   attempts: number;
   /** Why the run has to stop before its end; JSON of a StopReason. */
   stop_reason: string | null;
+  /** JSON: which final reports its source host has taken, and what they said. */
+  reported: string;
+  /** When the last of them was taken: nothing more is to be told of this run. */
+  reported_at: number | null;
+  /** 1 where only a delivery says that the commit is the branch's, since the host did not answer: it is asked again first. */
+  unconfirmed: number;
 }
 
 export interface StageRow {
@@ -230,7 +275,10 @@ export interface FunctionRow {
   commit_sha: string;
   run_id: string;
   deployed_at: number;
-  /** Since when no route leads to it and none of its replicas runs; it is deleted after the grace. */
+  /**
+   * Since when no route leads to it and none of its replicas runs; it is deleted after the grace. Its name may be another's
+   * meanwhile. Every publication sets it back to `null`.
+   */
   unrouted_at: number | null;
 }
 

@@ -15,9 +15,18 @@ export async function openSqliteStore(file: string): Promise<Store> {
   database.exec("PRAGMA synchronous = FULL");
   database.exec("PRAGMA foreign_keys = ON");
   database.exec("PRAGMA busy_timeout = 5000");
-  const store = new Kysely<Schema>({ dialect: new SqliteDialect({ database: kyselyDatabase(database) }) });
+  const store = storeOf(database);
   await migrate(store);
   return store;
+}
+
+/** Opens the SQLite file as it is, beside a platform that may be running, and so that nothing can be written to it. */
+export function openSqliteForReading(file: string): Store {
+  return storeOf(new DatabaseSync(file, { readOnly: true }));
+}
+
+function storeOf(database: DatabaseSync): Store {
+  return new Kysely<Schema>({ dialect: new SqliteDialect({ database: kyselyDatabase(database) }) });
 }
 
 /** Kysely's SQLite dialect speaks better-sqlite3; this is node:sqlite in those words. */

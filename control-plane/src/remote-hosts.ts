@@ -1,0 +1,102 @@
+import { join } from "node:path";
+import type { GitHubPlace } from "./config.ts";
+import { openBitbucketCloud } from "./ports/source-host/bitbucket/cloud.ts";
+import { openBitbucketDataCenter } from "./ports/source-host/bitbucket/data-center.ts";
+import { newGitHubApp } from "./ports/source-host/github/creation.ts";
+import { openGitHub } from "./ports/source-host/github/github.ts";
+import { openGitLab } from "./ports/source-host/gitlab/gitlab.ts";
+import { type HostConfig, instanceOf } from "./ports/source-host/host-config.ts";
+import type { RemoteHost } from "./ports/source-host/remote-host.ts";
+import type { SourceHosts } from "./ports/source-host/source-hosts.ts";
+import { readStoredHosts, storeHost } from "./ports/source-host/stored-hosts.ts";
+import type { Store } from "./ports/store/store.ts";
+import type { Sealing } from "./sealing.ts";
+import type { Urls } from "./urls.ts";
+
+interface RemoteHostOptions {
+  readonly dataDir: string;
+  readonly urls: Urls;
+  readonly store: Store;
+  readonly sealing: Sealing;
+}
+
+/** Of the composition root: the source hosts that the operator's file names, then those that were added from the dashboard. */
+export async function openRemoteHosts(
+  named: readonly HostConfig[],
+  options: RemoteHostOptions,
+): Promise<RemoteHost[]> {
+  await using opened = new AsyncDisposableStack();
+  const hosts: RemoteHost[] = [];
+  const instances = new Set(named.map(instanceOf));
+  const stored = await readStoredHosts(options.store, options.sealing);
+  // The file is what the operator said last, where both name one.
+  for (const config of [...named, ...stored.filter((it) => !instances.has(instanceOf(it)))])
+    hosts.push(opened.use(await openRemoteHost(config, options)));
+  opened.move();
+  return hosts;
+}
+
+async function openRemoteHost(config: HostConfig, options: RemoteHostOptions): Promise<RemoteHost> {
+  const root = join(options.dataDir, "clones", encodeURIComponent(instanceOf(config)));
+  switch (config.kind) {
+    case "github":
+      return openGitHub(config, { root });
+    case "gitlab":
+      return openGitLab(config, { root });
+    case "bitbucket-cloud":
+      return openBitbucketCloud(config, { root, webhookUrl: options.urls.webhook(config.kind) });
+    case "bitbucket-datacenter":
+      return openBitbucketDataCenter(config, { root, webhookUrl: options.urls.webhook(config.kind) });
+  }
+}
+
+/** Makes a GitHub App on the operator's behalf and goes on with it. */
+export function openGitHubAppMaker(
+  place: GitHubPlace,
+  {
+    hosts,
+    onAdded,
+    ...options
+  }: RemoteHostOptions & {
+    readonly hosts: SourceHosts;
+    readonly onAdded: (host: RemoteHost) => void;
+  },
+): GitHubAppMaker {
+  const { urls, store, sealing } = options;
+  const creation = newGitHubApp(place, {
+    name: `OpenFaaS Cloud ${urls.systemHost}`,
+    home: `${urls.system}/dashboard/`,
+    webhook: urls.webhook("github"),
+    created: urls.gitHubAppCreated,
+    callback: urls.signInCallback,
+    installed: `${urls.system}/dashboard/`,
+  });
+  return {
+    origin: creation.origin,
+    form: creation.form,
+    async complete(code, signal) {
+      const written = await creation.convert(code, signal);
+      const config = await storeHost(store, sealing, written);
+      if (config === undefined) return undefined;
+      const host = await openRemoteHost(config, options);
+      hosts.add(host);
+      onAdded(host);
+      return host;
+    },
+  };
+}
+
+export interface GitHubAppMaker {
+  /** Where the form goes to. */
+  readonly origin: string;
+  /** What the browser posts, and where to. */
+  form(
+    state: string,
+    organization: string | undefined,
+  ): { readonly action: string; readonly manifest: string };
+  /**
+   * Trades what GitHub sent the browser back with for the App, which counts from then on.
+   * @returns the new source host; `undefined` where that GitHub is one already.
+   */
+  complete(code: string, signal: AbortSignal): Promise<RemoteHost | undefined>;
+}

@@ -1,0 +1,178 @@
+import { AccessTokenAnswer } from "@openfaas-cloud/shared/access-token.ts";
+import { OwnerSlug } from "@openfaas-cloud/shared/names.ts";
+import { describe, expect, it } from "vitest";
+import { createAccessToken, ensureAccessToken, makeSignInCode } from "../src/access/credentials.ts";
+import type { GrantableScope } from "../src/access/scopes.ts";
+import type { AccessTokenView, NewAccessTokenView, Person } from "../src/api/views.ts";
+import { sha256 } from "../src/ids.ts";
+import type { Role } from "../src/role.ts";
+import { openPushGate } from "../src/webhooks/push-gate.ts";
+import { type AccessServer, openAccessServer } from "./support/access-server.ts";
+import type { Browser } from "./support/browser.ts";
+
+const LOCAL = { subject: "local", name: "local" };
+const START_TOKEN = "ofc_the-start-command-prints-this-one";
+
+/** A server with the local person in a browser. */
+async function openWithLocal() {
+  const it = await openAccessServer();
+  await ensureAccessToken(it.store, LOCAL, "start command", START_TOKEN);
+  const browser = it.browser();
+  await browser.ask("mutation", "session.signIn", { code: await makeSignInCode(it.store, "local") });
+  return { it, browser };
+}
+
+const make = (browser: Browser, input: object) =>
+  browser.ask<NewAccessTokenView>("mutation", "tokens.create", { expiresInDays: null, ...input });
+const list = (browser: Browser) => browser.ask<AccessTokenView[]>("query", "tokens.list");
+const withToken = (it: AccessServer, token: string, procedure = "owners.list") =>
+  it.browser().call("query", procedure, undefined, { authorization: `Bearer ${token}` });
+const toldToEdge = async (it: AccessServer, token: string) =>
+  AccessTokenAnswer.parse((await it.askAsEdge(sha256(token))).body);
+
+describe("an access token", () => {
+  it("is shown once, kept as a hash, and listed with what it may and when it was used", async () => {
+    const { it, browser } = await openWithLocal();
+    const { id, token } = await make(browser, { name: "ci", scopes: ["invoke", "read"], expiresInDays: 30 });
+    expect(token).toMatch(/^ofc_[\w-]{43}$/);
+    const before = await list(browser);
+    expect(JSON.stringify(before)).not.toContain(token);
+    expect(before).toEqual([
+      {
+        id,
+        name: "ci",
+        scopes: ["read", "invoke"],
+        createdAt: expect.any(Number),
+        expiresAt: expect.any(Number),
+      },
+      {
+        id: expect.any(String),
+        name: "start command",
+        scopes: expect.any(Array),
+        createdAt: expect.any(Number),
+      },
+    ]);
+    expect((before[0]?.expiresAt ?? 0) - (before[0]?.createdAt ?? 0)).toBeCloseTo(30 * 86_400_000, -4);
+    expect(JSON.stringify(await it.store.selectFrom("access_tokens").selectAll().execute())).not.toContain(
+      token,
+    );
+    expect((await withToken(it, token)).status).toBe(200);
+    expect((await list(browser))[0]?.lastUsedAt).toBeGreaterThan(0);
+    const events = await it.auditEvents();
+    expect(events.at(-1)).toMatchObject({ actor: "local", action: "token.create", object: "local: ci" });
+    expect(JSON.stringify(events)).not.toContain(token);
+  });
+
+  it("ends when it is revoked, here and at edges", async () => {
+    const { it, browser } = await openWithLocal();
+    const { id, token } = await make(browser, { name: "ci", scopes: ["read", "invoke"] });
+    const known = await toldToEdge(it, token);
+    await browser.ask("mutation", "tokens.revoke", { id });
+    expect((await withToken(it, token)).status).toBe(401);
+    expect(await toldToEdge(it, token)).toEqual({ kind: "unknown" });
+    expect(known).toMatchObject({ kind: "known", id });
+    expect(it.routes.settings.revoked).toEqual([id]);
+    expect((await browser.call("mutation", "tokens.revoke", { id })).status).toBe(404);
+  });
+
+  it("ends when its time is over", async () => {
+    const { it, browser } = await openWithLocal();
+    const { id, token } = await make(browser, { name: "ci", scopes: ["read", "invoke"], expiresInDays: 1 });
+    await it.store
+      .updateTable("access_tokens")
+      .set({ expires_at: Date.now() - 1 })
+      .where("id", "=", id)
+      .execute();
+    expect((await withToken(it, token)).status).toBe(401);
+    expect(await toldToEdge(it, token)).toEqual({ kind: "unknown" });
+  });
+
+  it("opens functions only where it may invoke", async () => {
+    const { it, browser } = await openWithLocal();
+    const { token } = await make(browser, { name: "ci", scopes: ["read", "write", "push"] });
+    expect(await toldToEdge(it, token)).toEqual({ kind: "unknown" });
+    expect(await toldToEdge(it, START_TOKEN)).toMatchObject({ kind: "known", organizations: ["a"] });
+  });
+
+  it("signs nobody in, since a session may do more than it", async () => {
+    const { it, browser } = await openWithLocal();
+    const { token } = await make(browser, { name: "all", scopes: ["read", "write", "push", "invoke"] });
+    const stranger = it.browser();
+    const refused = await stranger.call("mutation", "session.signIn", { token });
+    expect(refused.status).toBe(401);
+    expect(refused.body).toContain("for programs");
+    expect(refused.headers["set-cookie"]).toBeUndefined();
+    expect(await stranger.ask<Person>("mutation", "session.signIn", { token: START_TOKEN })).toEqual({
+      name: "local",
+      owners: [{ slug: "a", role: "admin" }],
+      isOperator: true,
+    });
+  });
+
+  it.each([
+    ["with the scope to sign in", { scopes: ["sign-in"] }],
+    ["with a scope that there is not", { scopes: ["read", "everything"] }],
+    ["with no scope", { scopes: [] }],
+    ["for longer than a year", { expiresInDays: 366 }],
+    ["for no time", { expiresInDays: 0 }],
+    ["without a name", { name: " " }],
+    ["with a name that is not printable", { name: "a\u0000b" }],
+    ["with the start command's name, which would be replaced", { name: "start command" }],
+  ])("is not made %s", async (_how, wrong) => {
+    const { it, browser } = await openWithLocal();
+    const input = { name: "ci", scopes: ["read"], expiresInDays: null, ...wrong };
+    const refused = await browser.call("mutation", "tokens.create", input);
+    expect(refused.status).toBe(400);
+    expect(await it.store.selectFrom("access_tokens").select("name").execute()).toHaveLength(1);
+  });
+
+  it("is one of a hundred at most", async () => {
+    const { it } = await openWithLocal();
+    const wanted = (name: string) => ({ name, scopes: ["read"] as const, expiresAt: null });
+    for (let i = 1; i < 100; i++) await createAccessToken(it.store, "local", wanted(`token ${i}`));
+    await expect(createAccessToken(it.store, "local", wanted("one more"))).rejects.toMatchObject({
+      kind: "token-refused",
+    });
+  });
+});
+
+describe("git, by an access token", () => {
+  const all: readonly GrantableScope[] = ["read", "write", "push", "invoke"];
+
+  it.each([
+    ["admin", all, { read: true, write: true }],
+    ["developer", ["push"], { read: true, write: true }],
+    ["developer", ["read"], { read: true, write: false }],
+    ["developer", ["write", "invoke"], { read: false, write: false }],
+    ["viewer", all, { read: true, write: false }],
+    [undefined, all, { read: false, write: false }],
+  ] as const)("of a person who is %s, for %s, may %j", async (role: Role | undefined, scopes, may) => {
+    const it = await openAccessServer();
+    const { store, api } = it;
+    await store.insertInto("people").values({ subject: "ada", name: "ada", created_at: 0 }).execute();
+    if (role !== undefined)
+      await store.insertInto("memberships").values({ person: "ada", owner_id: "owner-b", role }).execute();
+    const { token } = await createAccessToken(store, "ada", { name: "ci", scopes, expiresAt: null });
+    const gate = openPushGate(api);
+    const person = await gate.authenticate(token);
+    if (person === undefined) throw new Error("the token is not known");
+    const owner = OwnerSlug.parse("b");
+    expect({
+      read: await gate.mayAccess(person, owner, "read"),
+      write: await gate.mayAccess(person, owner, "write"),
+    }).toEqual(may);
+    expect(await gate.mayAccess(person, OwnerSlug.parse("a"), "read")).toBe(false);
+  });
+
+  it("does not reach owners of other hosts, whose repositories are there", async () => {
+    const it = await openAccessServer();
+    it.host.setRole("ada", "x", "admin");
+    await it.signedIn("ada");
+    const wanted = { name: "ci", scopes: all, expiresAt: null };
+    const { token } = await createAccessToken(it.store, "git.test:ada", wanted);
+    const gate = openPushGate(it.api);
+    const person = await gate.authenticate(token);
+    if (person === undefined) throw new Error("the token is not known");
+    expect(await gate.mayAccess(person, OwnerSlug.parse("x"), "read")).toBe(false);
+  });
+});

@@ -1,0 +1,102 @@
+import { writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import type { Page } from "playwright-core";
+import { expect, test } from "vitest";
+import { FakeGitHub } from "../../control-plane/test/support/fake-github/fake-github.ts";
+import { TestBrowser } from "../support/browser.ts";
+import { eventually } from "../support/eventually.ts";
+import { part } from "../support/parts.ts";
+import { pictures } from "../support/pictures.ts";
+import { TestPlatform } from "../support/platform.ts";
+import { handlerSaying, stackFile } from "../support/repository.ts";
+import { temporaryFolder } from "../support/temporary-folder.ts";
+
+const DEPLOY_MS = 60_000;
+/** What a person may do on the source host holds here within a minute. */
+const REVOKED_MS = 60_000;
+
+part("chromium")("a platform that is linked to GitHub", () => {
+  test("makes its App, signs people in, deploys what they link and push, and forgets who left", async () => {
+    await using folder = await temporaryFolder();
+    await using gitHub = await FakeGitHub.start();
+    const { alice, acme, world } = gitHub;
+    world.memberships.get(acme)?.set(alice, "admin");
+    const site = await gitHub.addRepository(acme, "site", {
+      isPrivate: true,
+      files: { "stack.yml": stackFile("hello"), "hello/handler.js": handlerSaying("from GitHub") },
+    });
+    const customers = join(folder.path, "customers");
+    await writeFile(customers, "acme\n");
+    await using platform = await TestPlatform.start({
+      data: join(folder.path, "data"),
+      environment: { CONTROL_PLANE_GITHUB_URL: gitHub.url, CONTROL_PLANE_CUSTOMERS: customers },
+    });
+    await using browser = await TestBrowser.open();
+    const { dashboardUrl } = platform.ready;
+    const helloUrl = platform.functionUrl("hello").replace("//alice.", "//acme.");
+
+    // The operator makes the App with two clicks, and installs it.
+    const operator = await (await browser.newContext()).newPage();
+    await operator.goto(platform.ready.signInUrl);
+    await operator.getByRole("heading", { level: 1, name: "Functions" }).waitFor();
+    await operator.goto(`${dashboardUrl}hosts`);
+    await operator.getByRole("button", { name: "Create the GitHub App" }).click();
+    await operator.getByRole("button", { name: "Create GitHub App" }).click();
+    await operator.getByText("is added").waitFor();
+    await pictures(operator.context(), operator.url(), "hosts");
+    await operator.getByRole("link", { name: "install the App" }).click();
+    await operator.getByRole("button", { name: "Install on acme" }).click();
+
+    // What is linked is deployed without a push, and GitHub is told.
+    const answer = async () => (await platform.get(helloUrl).catch(() => undefined))?.body;
+    await eventually("it is live", async () => (await answer()) === "from GitHub", { withinMs: DEPLOY_MS });
+    const conclusions = (commit: string) =>
+      world.checkRuns
+        .filter((check) => check.commit === commit)
+        .map(({ given }) => `${given["name"]}: ${given["conclusion"]}`)
+        .toSorted();
+    const [first = ""] = world.commits.get(site) ?? [];
+    await eventually(
+      "its checks are green",
+      () => conclusions(first).join() === ["hello: success", "stack-deploy: success"].join(),
+    );
+
+    // Somebody of the owner signs in by the consent page.
+    const person = await (await browser.newContext()).newPage();
+    await person.goto(dashboardUrl);
+    await pictures(person.context(), person.url(), "sign-in");
+    await person.getByRole("link", { name: /Continue with GitHub/ }).click();
+    await person.getByRole("button", { name: "Allow" }).click();
+    await person.getByRole("row").filter({ hasText: "hello" }).first().waitFor();
+    expect(person.url()).toBe(dashboardUrl);
+    await person.goto(`${dashboardUrl}repositories/acme`);
+    await person.getByRole("row").filter({ hasText: "site" }).getByText("private").waitFor();
+    await pictures(person.context(), person.url(), "repositories");
+
+    // A push deploys.
+    const { commit } = await gitHub.push(site, { "hello/handler.js": handlerSaying("pushed") });
+    await eventually("the push is live", async () => (await answer()) === "pushed", { withinMs: DEPLOY_MS });
+    await eventually(
+      "its checks are green",
+      () => conclusions(commit).join() === ["hello: success", "stack-deploy: success"].join(),
+    );
+
+    // From here on pages ask for what there is not, and browsers complain of each 404.
+    expect(browser.complaints.filter((complaint) => !complaint.includes(gitHub.url))).toEqual([]);
+
+    // Who leaves the organisation sees nothing of it any more, though nobody told the platform.
+    world.memberships.get(acme)?.delete(alice);
+    await eventually("access is gone", () => seesNothingOf(person, dashboardUrl), { withinMs: REVOKED_MS });
+
+    // What is uninstalled answers no more.
+    await gitHub.uninstall(acme);
+    await eventually("it is not routed", async () => (await platform.get(helloUrl)).status === 404);
+  }, 240_000);
+});
+
+async function seesNothingOf(page: Page, dashboardUrl: string): Promise<boolean> {
+  await page.goto(`${dashboardUrl}repositories/acme`);
+  const heading = page.getByRole("heading", { level: 1 });
+  await heading.waitFor();
+  return /^(Not found|Sign in)$/.test(await heading.innerText());
+}

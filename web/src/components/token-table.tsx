@@ -1,0 +1,65 @@
+import type { AccessToken } from "../trpc.ts";
+import { Age } from "./age.tsx";
+
+interface TokenTableProps {
+  readonly tokens: readonly AccessToken[];
+  readonly busy: boolean;
+  readonly onRevoke: (id: string) => void;
+}
+
+export function TokenTable({ tokens, busy, onRevoke }: TokenTableProps) {
+  return (
+    <table className="table table-stacked align-middle mb-0">
+      <caption className="visually-hidden">Access tokens</caption>
+      <thead>
+        <tr>
+          <th scope="col">Token</th>
+          <th scope="col">May</th>
+          <th scope="col">Last used</th>
+          <th scope="col">Expires</th>
+          <th scope="col" className="text-md-end">
+            <span className="visually-hidden">Actions</span>
+          </th>
+        </tr>
+      </thead>
+      <tbody>
+        {tokens.map((token) => (
+          <tr key={token.id}>
+            <th scope="row" className="stacked-title">
+              <span className="text-break">{token.name}</span>
+              <div className="small fw-normal text-body-secondary">
+                made <Age at={token.createdAt} />
+              </div>
+            </th>
+            <td data-label="May">{token.scopes.join(", ")}</td>
+            <td data-label="Last used">
+              {token.lastUsedAt === undefined ? "never" : <Age at={token.lastUsedAt} />}
+            </td>
+            <td data-label="Expires">
+              {token.expiresAt === undefined ? (
+                "never"
+              ) : (
+                <time dateTime={new Date(token.expiresAt).toISOString()}>
+                  {new Date(token.expiresAt).toLocaleDateString()}
+                </time>
+              )}
+            </td>
+            <td className="text-md-end">
+              <button
+                type="button"
+                className="btn btn-sm btn-outline-danger"
+                disabled={busy}
+                onClick={() => {
+                  if (window.confirm(`Revoke ${token.name}? Whatever uses it is refused from then on.`))
+                    onRevoke(token.id);
+                }}
+              >
+                Revoke<span className="visually-hidden"> {token.name}</span>
+              </button>
+            </td>
+          </tr>
+        ))}
+      </tbody>
+    </table>
+  );
+}
