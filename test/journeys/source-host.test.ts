@@ -73,6 +73,10 @@ part("chromium")("a platform that is linked to GitHub", () => {
     await person.getByRole("row").filter({ hasText: "site" }).getByText("private").waitFor();
     await pictures(person.context(), person.url(), "repositories");
 
+    await person.goto(`${dashboardUrl}audit/acme`);
+    await person.getByRole("row").filter({ hasText: "run.end" }).first().waitFor();
+    await pictures(person.context(), person.url(), "audit");
+
     // A push deploys.
     const { commit } = await gitHub.push(site, { "hello/handler.js": handlerSaying("pushed") });
     await eventually("the push is live", async () => (await answer()) === "pushed", { withinMs: DEPLOY_MS });

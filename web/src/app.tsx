@@ -2,6 +2,7 @@ import { Route, Routes } from "react-router";
 import { CanonicalOwner } from "./components/canonical-owner.tsx";
 import { Layout } from "./components/layout.tsx";
 import { AccountPage } from "./pages/account.tsx";
+import { AuditPage } from "./pages/audit.tsx";
 import { BuildLogPage } from "./pages/build-log.tsx";
 import { FunctionPage } from "./pages/function.tsx";
 import { FunctionsPage } from "./pages/functions.tsx";
@@ -30,6 +31,7 @@ export function App() {
         <Route path="runs/:id" element={<RunPage />} />
         <Route path="hosts" element={<HostsPage />} />
         <Route path="account" element={<AccountPage />} />
+        <Route path="audit/:owner" element={<AuditPage />} />
         <Route path="repositories/:owner" element={<RepositoriesPage />} />
         <Route path="secrets/:owner" element={<SecretsPage />} />
         <Route element={<CanonicalOwner />}>

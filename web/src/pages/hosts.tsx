@@ -1,6 +1,7 @@
 import { useMutation, useQuery } from "@tanstack/react-query";
 import { useSearchParams } from "react-router";
 import { Failed } from "../components/failed.tsx";
+import { HeldRemovals } from "../components/held-removals.tsx";
 import { HostTable } from "../components/host-table.tsx";
 import { NewGitHubApp } from "../components/new-github-app.tsx";
 import { NotFound } from "../components/not-found.tsx";
@@ -8,6 +9,7 @@ import { RowsSkeleton } from "../components/rows-skeleton.tsx";
 import { usePerson } from "../session.tsx";
 import { useTRPC } from "../trpc.ts";
 
+const pollMs = 5_000;
 const PROBLEMS: Readonly<Record<string, string>> = {
   stale: "That took too long, or was begun by somebody else. Begin again.",
   known: "This GitHub is a source host already.",
@@ -27,6 +29,10 @@ function Hosts() {
   const trpc = useTRPC();
   const [outcome] = useSearchParams();
   const hosts = useQuery(trpc.hosts.list.queryOptions());
+  const status = useQuery(trpc.hosts.status.queryOptions(undefined, { refetchInterval: pollMs }));
+  const confirm = useMutation(
+    trpc.hosts.confirmRemoval.mutationOptions({ onSettled: () => void status.refetch() }),
+  );
   const begin = useMutation(trpc.hosts.newGitHubApp.mutationOptions());
   const added = hosts.data?.find(({ instance }) => instance === outcome.get("added"));
   const problem = PROBLEMS[outcome.get("problem") ?? ""];
@@ -55,6 +61,18 @@ function Hosts() {
           <strong>Not added.</strong> {problem}
         </div>
       )}
+      {status.data !== undefined && (
+        <HeldRemovals
+          held={status.data.held}
+          busy={confirm.isPending}
+          onConfirm={(id) => confirm.mutate({ id })}
+        />
+      )}
+      {confirm.isError && (
+        <p className="text-danger-emphasis" role="alert">
+          Not confirmed: {confirm.error.message}
+        </p>
+      )}
       {hosts.isError && (
         <Failed
           what="the source hosts"
@@ -70,7 +88,7 @@ function Hosts() {
           ) : hosts.data.length === 0 ? (
             <p className="p-4 mb-0">None yet: repositories are pushed to the platform's own git.</p>
           ) : (
-            <HostTable hosts={hosts.data} />
+            <HostTable hosts={hosts.data} health={status.data?.hosts ?? []} />
           )}
         </section>
       )}
