@@ -1,10 +1,5 @@
 import { join } from "node:path";
 import type { GitHubPlace } from "./config.ts";
-import { openBitbucketCloud } from "./ports/source-host/bitbucket/cloud.ts";
-import { openBitbucketDataCenter } from "./ports/source-host/bitbucket/data-center.ts";
-import { newGitHubApp } from "./ports/source-host/github/creation.ts";
-import { openGitHub } from "./ports/source-host/github/github.ts";
-import { openGitLab } from "./ports/source-host/gitlab/gitlab.ts";
 import { type HostConfig, instanceOf } from "./ports/source-host/host-config.ts";
 import type { RemoteHost } from "./ports/source-host/remote-host.ts";
 import type { SourceHosts } from "./ports/source-host/source-hosts.ts";
@@ -36,17 +31,26 @@ export async function openRemoteHosts(
   return hosts;
 }
 
+/** Adapters are loaded where there is a host of theirs: a platform without one does without 7 MiB of what they need. */
 async function openRemoteHost(config: HostConfig, options: RemoteHostOptions): Promise<RemoteHost> {
   const root = join(options.dataDir, "clones", encodeURIComponent(instanceOf(config)));
   switch (config.kind) {
-    case "github":
+    case "github": {
+      const { openGitHub } = await import("./ports/source-host/github/github.ts");
       return openGitHub(config, { root });
-    case "gitlab":
+    }
+    case "gitlab": {
+      const { openGitLab } = await import("./ports/source-host/gitlab/gitlab.ts");
       return openGitLab(config, { root });
-    case "bitbucket-cloud":
+    }
+    case "bitbucket-cloud": {
+      const { openBitbucketCloud } = await import("./ports/source-host/bitbucket/cloud.ts");
       return openBitbucketCloud(config, { root, webhookUrl: options.urls.webhook(config.kind) });
-    case "bitbucket-datacenter":
+    }
+    case "bitbucket-datacenter": {
+      const { openBitbucketDataCenter } = await import("./ports/source-host/bitbucket/data-center.ts");
       return openBitbucketDataCenter(config, { root, webhookUrl: options.urls.webhook(config.kind) });
+    }
   }
 }
 
@@ -63,19 +67,22 @@ export function openGitHubAppMaker(
   },
 ): GitHubAppMaker {
   const { urls, store, sealing } = options;
-  const creation = newGitHubApp(place, {
-    name: `OpenFaaS Cloud ${urls.systemHost}`,
-    home: `${urls.system}/dashboard/`,
-    webhook: urls.webhook("github"),
-    created: urls.gitHubAppCreated,
-    callback: urls.signInCallback,
-    installed: `${urls.system}/dashboard/`,
-  });
+  const creation = async () => {
+    const { newGitHubApp } = await import("./ports/source-host/github/creation.ts");
+    return newGitHubApp(place, {
+      name: `OpenFaaS Cloud ${urls.systemHost}`,
+      home: `${urls.system}/dashboard/`,
+      webhook: urls.webhook("github"),
+      created: urls.gitHubAppCreated,
+      callback: urls.signInCallback,
+      installed: `${urls.system}/dashboard/`,
+    });
+  };
   return {
-    origin: creation.origin,
-    form: creation.form,
+    origin: new URL(place.url).origin,
+    form: async (...asked) => (await creation()).form(...asked),
     async complete(code, signal) {
-      const written = await creation.convert(code, signal);
+      const written = await (await creation()).convert(code, signal);
       const config = await storeHost(store, sealing, written);
       if (config === undefined) return undefined;
       const host = await openRemoteHost(config, options);
@@ -93,7 +100,7 @@ export interface GitHubAppMaker {
   form(
     state: string,
     organization: string | undefined,
-  ): { readonly action: string; readonly manifest: string };
+  ): Promise<{ readonly action: string; readonly manifest: string }>;
   /**
    * Trades what GitHub sent the browser back with for the App, which counts from then on.
    * @returns the new source host; `undefined` where that GitHub is one already.

@@ -1,6 +1,6 @@
 import { open } from "node:fs/promises";
 import { errorMessage } from "@openfaas-cloud/shared/known-error.ts";
-import { request } from "undici";
+import type { Dispatcher } from "undici";
 import type { Customers } from "../config.ts";
 
 const MAX_BYTES = 1024 * 1024;
@@ -22,6 +22,8 @@ async function readBounded(file: string): Promise<Buffer> {
 
 /** Redirects are followed at the same origin only: who else may say who is a customer is the operator's choice. */
 async function fetchBounded(first: string, signal: AbortSignal): Promise<Buffer> {
+  // Loaded only where a list is fetched.
+  const { request } = await import("undici");
   let url = new URL(first);
   for (let redirects = 0; ; redirects++) {
     // This client decompresses nothing, so that what arrives is what is counted; compressed bytes are no list.
@@ -46,10 +48,7 @@ async function fetchBounded(first: string, signal: AbortSignal): Promise<Buffer>
   }
 }
 
-async function readBody(
-  { headers, body }: Awaited<ReturnType<typeof request>>,
-  { host }: URL,
-): Promise<Buffer> {
+async function readBody({ headers, body }: Dispatcher.ResponseData, { host }: URL): Promise<Buffer> {
   const type = [headers["content-type"]].flat()[0] ?? "";
   const chunks: Buffer[] = [];
   let size = 0;

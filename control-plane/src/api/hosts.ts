@@ -52,7 +52,7 @@ export const hostsRouter = router({
           .optional(),
       }),
     )
-    .mutation(({ ctx, input }): GitHubAppForm => {
+    .mutation(({ ctx, input }): Promise<GitHubAppForm> => {
       const { sealing, gitHubApps } = ctx.ports;
       return gitHubApps.form(sealAppState(sealing, ctx.person.subject), input.organization);
     }),

@@ -133,7 +133,10 @@ export async function openAccessServer(
     operators,
     gitHubApps: {
       origin: "https://github.test",
-      form: (state) => ({ action: `https://github.test/settings/apps/new?state=${state}`, manifest: "{}" }),
+      form: async (state) => ({
+        action: `https://github.test/settings/apps/new?state=${state}`,
+        manifest: "{}",
+      }),
       complete: async () => undefined,
     },
     following: { status: () => [], soon: () => undefined },

@@ -11,8 +11,6 @@ export function newGitHubApp(
 ) {
   const manifest = JSON.stringify(gitHubAppManifest(name, urls));
   return {
-    origin: new URL(place.url).origin,
-
     form: (state: string, organization: string | undefined) => ({
       action: manifestFormUrl(place.url, { state, organization }).href,
       manifest,
