@@ -33,7 +33,7 @@ import { openEmbeddedSourceHost } from "./ports/source-host/embedded.ts";
 import { EMBEDDED } from "./ports/source-host/source-host.ts";
 import { SourceHosts } from "./ports/source-host/source-hosts.ts";
 import { listDeployed } from "./ports/store/functions.ts";
-import { countOwners, ensureMember, ensureOwner } from "./ports/store/owners.ts";
+import { countOwners, ensureMember, ensureOwner, findOwnerBySource } from "./ports/store/owners.ts";
 import { openSqliteStore } from "./ports/store/sqlite.ts";
 import type { Store } from "./ports/store/store.ts";
 import { openEdgeUsage } from "./ports/usage-source/edge.ts";
@@ -272,18 +272,20 @@ export async function openControlPlane(config: ControlPlaneConfig, logger: Logge
 /** The local owner, the person who started the platform, and the token that person pushes with. */
 async function openLocalAccess(store: Store, config: ControlPlaneConfig, isolation: Isolation) {
   const { owner: slug, token } = config.local;
+  const isNew = (await findOwnerBySource(store, EMBEDDED, slug)) === undefined;
+  // Before it is made, since no owner goes again, and the folder would be of no use to either.
+  if (isolation.kind === "none" && (await countOwners(store)) + (isNew ? 1 : 0) > 1) {
+    throw new KnownError(
+      "sandbox-missing",
+      `Without a sandbox the platform serves one owner only, and this data folder has another one than ${slug}. ${isolation.reason}`,
+    );
+  }
   const owner = await ensureOwner(store, {
     sourceHost: EMBEDDED,
     sourceOwnerId: slug,
     login: slug,
     slug,
   });
-  if (isolation.kind === "none" && (await countOwners(store)) > 1) {
-    throw new KnownError(
-      "sandbox-missing",
-      `Without a sandbox the platform serves one owner only, and this data folder has several. ${isolation.reason}`,
-    );
-  }
   // One person, whichever owner the platform was started for: the same token goes on working for all of them.
   const person = { subject: LOCAL_PERSON, name: slug };
   await ensureMember(store, person, owner.id);

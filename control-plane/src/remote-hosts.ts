@@ -1,6 +1,6 @@
 import { join } from "node:path";
 import type { GitHubPlace } from "./config.ts";
-import { type HostConfig, instanceOf } from "./ports/source-host/host-config.ts";
+import { HostConfig, instanceOf } from "./ports/source-host/host-config.ts";
 import type { RemoteHost } from "./ports/source-host/remote-host.ts";
 import type { SourceHosts } from "./ports/source-host/source-hosts.ts";
 import { readStoredHosts, storeHost } from "./ports/source-host/stored-hosts.ts";
@@ -83,6 +83,8 @@ export function openGitHubAppMaker(
     form: async (...asked) => (await creation()).form(...asked),
     async complete(code, signal) {
       const written = await (await creation()).convert(code, signal);
+      // One that the operator's file names is none to be kept beside it.
+      if (hosts.find(instanceOf(HostConfig.parse(written))) !== undefined) return undefined;
       const config = await storeHost(store, sealing, written);
       if (config === undefined) return undefined;
       const host = await openRemoteHost(config, options);

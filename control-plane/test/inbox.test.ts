@@ -12,6 +12,7 @@ import { Worker } from "../src/pipeline/worker.ts";
 import type { Run } from "../src/ports/queue/queue.ts";
 import { HostUnavailable } from "../src/ports/source-host/host-errors.ts";
 import type { NamedRepository } from "../src/ports/store/repositories.ts";
+import { Retryable } from "../src/rejected.ts";
 import type { DeliveryAnswer } from "./support/delivery-client.ts";
 import { type DeliveryWorld, openDeliveryWorld } from "./support/delivery-world.ts";
 import { commitOf, MAIN, type PushFact, ScriptedHost } from "./support/scripted-host.ts";
@@ -420,6 +421,16 @@ describe("a delivery", () => {
     expect((await it.runs()).map(({ commit_sha }) => commit_sha).toSorted()).toEqual([1, 2].map(commitOf));
   });
 
+  it("that links something waits until it is known who may deploy, and holds up no host", async () => {
+    await using it = await openOne();
+    let tries = 0;
+    it.host.beforeAnswer = (what) => {
+      if (what === "facts" && ++tries <= 8) throw new Retryable("Who may deploy here is not known yet.");
+    };
+    await it.send(it.host, it.host.push("1", commitOf(1)));
+    expect(await it.quiet()).toMatchObject({ state: "done", attempts: 9 });
+  });
+
   it("of memberships makes what is known of them stale", async () => {
     await using it = await openOne();
     await it.send(it.host, { kind: "memberships", person: "42", owner: "a" });
@@ -472,6 +483,19 @@ describe("a delivery", () => {
     it.host.beforeAnswer = () => undefined;
     await it.send(it.host, it.host.push("1", commitOf(1)));
     expect(await it.quiet()).toMatchObject({ state: "done" });
+  });
+
+  it("that ended the process at every try is given up", async () => {
+    await using folder = await temporaryFolder();
+    const file = join(folder.path, "store.sqlite");
+    {
+      await using it = await openOne({ file, withoutInbox: true });
+      await it.send(it.host, it.host.push("1", commitOf(1)));
+      await it.store.updateTable("deliveries").set({ attempts: 30 }).execute();
+    }
+    await using it = await openOne({ file });
+    expect(await it.quiet()).toMatchObject({ state: "failed", attempts: 30 });
+    expect(it.host.asked.facts).toBe(0);
   });
 
   it("is followed after those of its repository that came before, however long they take", async () => {

@@ -77,6 +77,21 @@ describe("a repository that is looked at", () => {
     expect(it.routed()).toEqual(["alice/fn-0"]);
   });
 
+  it("is not waited for longer than somebody wants to, where it is looked at already", async () => {
+    await using it = await openLinkedPlatform();
+    const world = github();
+    const site = world.addRepository(world.addAccount("alice"), "site");
+    const { promise: silence, resolve: end } = Promise.withResolvers<void>();
+    world.meanwhile = () => silence;
+    const slow = it.look(world, site);
+    const impatient = it.links.look(world.host, world.keyOf(site), AbortSignal.timeout(20));
+    await expect(impatient).rejects.toMatchObject({ name: "TimeoutError" });
+    const patient = it.look(world, site);
+    end();
+    expect([await slow, await patient]).toMatchObject([{ isNew: true }, { isNew: false }]);
+    expect(world.countOf("repository")).toBe(2);
+  });
+
   it("stays as it is where it is not known whether its owner may deploy", async () => {
     await using it = await openLinkedPlatform();
     const world = github();
@@ -267,6 +282,21 @@ describe("the brake", () => {
     expect(it.routed()).toHaveLength(4);
     await it.lookAtHost(world);
     expect(await it.brake.list()).toEqual([]);
+  });
+
+  it("is not taken away one by one by deliveries while it is held back", async () => {
+    await using it = await openLinkedPlatform();
+    const world = github();
+    const { repositories } = await live(it, world, "alice", 8);
+    for (const { id } of repositories) world.denied.add(id);
+    for (const { id } of repositories) world.unlisted.add(id);
+    await it.lookAtHost(world);
+    for (const repository of repositories)
+      expect(await it.look(world, repository)).toMatchObject({
+        kind: "not-linked",
+        reason: expect.stringContaining("until an operator confirms"),
+      });
+    expect(it.routed()).toHaveLength(8);
   });
 
   it("is let go by a host that remembers, and what was confirmed counts for nothing else", async () => {

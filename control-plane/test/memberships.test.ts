@@ -5,6 +5,7 @@ import { describe, expect, it } from "vitest";
 import { eventually } from "../../test/support/eventually.ts";
 import type { OwnerView, Person } from "../src/api/views.ts";
 import { sha256 } from "../src/ids.ts";
+import { HostUnavailable } from "../src/ports/source-host/host-errors.ts";
 import { type AccessServer, openAccessServer } from "./support/access-server.ts";
 import type { Browser } from "./support/browser.ts";
 import { addRun } from "./support/owners.ts";
@@ -31,6 +32,26 @@ async function openWithAda(options: Parameters<typeof openAccessServer>[0] = {})
   it.host.setRole("ada", "y", "developer");
   const browser = await it.signedIn("ada");
   return { it, browser };
+}
+
+/** People who signed in with the other host and are still about. */
+async function addPeopleOfOther(it: AccessServer, count: number) {
+  const { instance } = it.other;
+  for (let i = 0; i < count; i++) {
+    const person = { subject: `${instance}:p${i}`, name: `p${i}` };
+    const grant = { accessToken: `grant.p${i}.1`, refreshToken: undefined, expiresAt: undefined };
+    await it.store
+      .insertInto("people")
+      .values({ ...person, created_at: 0 })
+      .execute();
+    await it.memberships.keep(person.subject, instance, { grant, owners: [] }, { actor: person.subject });
+    await it.store
+      .updateTable("person_grants")
+      .set({ checked_at: 0 })
+      .where("instance", "=", instance)
+      .execute();
+    await it.sessions.begin(person, { address: "", userAgent: "" });
+  }
 }
 
 async function makeToken(browser: Browser, scopes: readonly string[] = ["read", "invoke"]) {
@@ -316,6 +337,35 @@ describe("a host that gives no answer", () => {
     expect((await it.askAsEdge(sha256(token))).status).toBe(503);
     gate.resolve();
     expect(await ownersIn(browser)).toEqual(["x: admin", "y: developer"]);
+  });
+
+  it("holds up nobody of another host who asks nothing here", async () => {
+    const { it, browser } = await openWithAda();
+    await addPeopleOfOther(it, 8);
+    const gate = Promise.withResolvers<void>();
+    it.other.gate = gate.promise;
+    it.clock.advance({ seconds: 40 });
+    it.host.setRole("ada", "x", undefined);
+    it.memberships.start();
+    await eventually("edges are told", () =>
+      it.routes.settings.revoked.includes(decodeJwt(cookieOf(browser)).jti ?? ""),
+    );
+    expect(it.other.ledger).toHaveLength(8);
+    gate.resolve();
+  });
+
+  it("puts nothing off by the pause that it asks for", async () => {
+    const { it, browser } = await openWithAda();
+    const token = await makeToken(browser);
+    const { id } = await toldToEdge(it, token);
+    it.host.failure = new HostUnavailable("Too many requests.", { retryAfterMs: 60 * 60_000 });
+    it.memberships.start();
+    it.clock.advance({ seconds: 40 });
+    await eventually("the host is asked", () => asksAbout(it, "ada") === 2);
+    it.clock.advance({ minutes: 15 });
+    await eventually("edges are told", () => it.routes.settings.revoked.includes(id));
+    expect(it.routes.settings.revoked).toContain(decodeJwt(cookieOf(browser)).jti);
+    expect(asksAbout(it, "ada")).toBe(2);
   });
 
   it("does not hold up people of no host", async () => {

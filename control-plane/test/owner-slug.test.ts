@@ -5,7 +5,7 @@ import { Random } from "../../edge/test/goals/support/random.ts";
 import { SEED, size } from "../../edge/test/goals/support/size.ts";
 import { temporaryFolder } from "../../test/support/temporary-folder.ts";
 import { type SlugIdentity, slugCandidates } from "../src/ports/store/owner-slug.ts";
-import { enrolOwner } from "../src/ports/store/owners.ts";
+import { enrolOwner, ensureOwner } from "../src/ports/store/owners.ts";
 import { openSqliteStore } from "../src/ports/store/sqlite.ts";
 
 const OWNERS = size(100_000, 1_000_000);
@@ -97,6 +97,25 @@ describe("G26: a slug", () => {
       slugs.push(slug);
     }
     expect(new Set(owners.values()).size, `GOAL_SEED=${SEED}`).toBe(OWNERS);
+  });
+
+  it("is not the local owner's where another had it first, and whoever starts the platform is told", async () => {
+    await using folder = await temporaryFolder();
+    const store = await openSqliteStore(join(folder.path, "store.sqlite"));
+    try {
+      await enrolOwner(store, {
+        instance: "github.com",
+        facts: { sourceId: "1", login: "Alice", kind: "person" },
+      });
+      const slug = OwnerSlug.parse("alice");
+      const local = { sourceHost: "embedded", sourceOwnerId: slug, login: slug, slug };
+      await expect(ensureOwner(store, local)).rejects.toMatchObject({
+        kind: "slug-taken",
+        message: expect.stringContaining("Alice of github.com"),
+      });
+    } finally {
+      await store.destroy();
+    }
   });
 
   it("is the same in the store, whoever enrols at the same time, and stays whatever the owner is called", async () => {

@@ -5,6 +5,7 @@ import { SEED, size } from "../../edge/test/goals/support/size.ts";
 import { eventually } from "../../test/support/eventually.ts";
 import { listDeployed } from "../src/ports/store/functions.ts";
 import type { FunctionRow, RepositoryRow } from "../src/ports/store/schema.ts";
+import { openDeployHead } from "../src/webhooks/deploy-head.ts";
 import { type LinkedPlatform, openLinkedPlatform } from "./support/linked-platform.ts";
 import { type HostedRepository, ScriptedHost } from "./support/linked-world.ts";
 import { DAY, HOUR, type Outcome, RemovalWorld, type Snapshot } from "./support/removal-world.ts";
@@ -70,6 +71,22 @@ describe("a repository that is not linked any more", () => {
     expect(JSON.parse(must(stop_reason, "reason to stop"))).toMatchObject(end);
   });
 
+  it("has the run that was cancelled done again when it is linked again, whoever finds that", async () => {
+    await using it = await open();
+    const deployHead = openDeployHead(it.queue);
+    const look = async () => {
+      const repository = must(await it.find(it.world, it.site), "the repository");
+      const cause = { trigger: "reconcile", person: "github.com" } as const;
+      return (await deployHead(it.world.host, repository, cause, new AbortController().signal)).kind;
+    };
+    it.site.pushes += 1;
+    expect(await look()).toBe("enqueued");
+    await it.unlink(it.site);
+    await it.link(it.site);
+    expect(await look()).toBe("enqueued");
+    expect(await look()).toBe("nothing-new");
+  });
+
   it("publishes nothing, however far its run was", async () => {
     await using it = await open();
     const repository = must(await it.find(it.world, it.site), "the repository");
@@ -93,6 +110,20 @@ describe("a repository that is not linked any more", () => {
     it.time.now += 48 * HOUR;
     await it.removal.sweep();
     expect(await rowsOf(it)).toEqual(before);
+  });
+
+  it("leaves nothing running that a run replaced which was planned before it was linked again", async () => {
+    await using it = await open();
+    await it.unlink(it.site);
+    await eventually("its replicas end", () => it.running.size === 1);
+    const repository = must(await it.find(it.world, it.site), "the repository");
+    const run = await it.startRun(repository, "1".repeat(40), ["bye", "hello"]);
+    await it.link(it.site);
+    await eventually("they run again", async () => it.running.size === 3);
+    expect(await run.finish()).toBeUndefined();
+    await eventually("what was replaced ends", () => it.running.size === 3);
+    const active = (await rowsOf(it)).map(({ active_revision_id }) => active_revision_id);
+    expect([...it.running.keys()].toSorted()).toEqual(active.toSorted());
   });
 
   it("answers again when it is linked again before its replicas have ended", async () => {

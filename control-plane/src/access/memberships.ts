@@ -18,6 +18,7 @@ const FRESH_FOR_MS = 45_000;
 /** For people who ask nothing here but may be asking edges; with the time it takes, within a minute of the change. */
 const LOOK_AGAIN_MS = 35_000;
 const ROUND_MS = 5_000;
+/** Of one host. */
 const AT_ONCE = 8;
 const MOST_IN_ROUND = 1_000;
 const FETCH_MS = 20_000;
@@ -67,6 +68,8 @@ export class Memberships implements AsyncDisposable {
   readonly #pausedUntil = new Map<string, number>();
   /** Those whose edges were told that they may do nothing, since their host gave no answer for too long. */
   readonly #lapsed = new Set<string>();
+  /** Hosts that are asked about their people now. */
+  readonly #asked = new Map<string, Promise<void>>();
   readonly #stop = new AbortController();
   /** Ends the pause between two rounds. */
   #wake = Promise.withResolvers<void>();
@@ -165,6 +168,7 @@ export class Memberships implements AsyncDisposable {
     this.#stop.abort();
     this.#wake.resolve();
     await this.#rounds;
+    await Promise.all(this.#asked.values());
     await Promise.allSettled(this.#underWay.values());
   }
 
@@ -180,9 +184,28 @@ export class Memberships implements AsyncDisposable {
     }
   }
 
-  /** Asks about everybody who is about and whose host was not asked lately. */
+  /**
+   * Asks about everybody who is about and whose host was not asked lately. Each host apart from the others, so that one which
+   * is silent keeps nobody of another waiting.
+   */
   async #lookAfter(): Promise<void> {
-    const waiting = await this.#peopleAbout();
+    const rows = await this.#ports.store.selectFrom("person_grants").select("instance").distinct().execute();
+    for (const { instance } of rows) {
+      if (this.#asked.has(instance)) continue;
+      const people = await this.#peopleAbout(instance);
+      await this.#lapsePaused(people);
+      const asking = this.#askAbout(people).finally(() => this.#asked.delete(instance));
+      this.#asked.set(instance, asking);
+    }
+  }
+
+  /** Never rejects. */
+  async #askAbout(people: readonly PersonAbout[]): Promise<void> {
+    const waiting = people
+      .filter(({ subject }) => !this.#isPaused(subject))
+      .filter((one) => this.#stale.has(one.subject) || one.checked_at <= this.#now() - LOOK_AGAIN_MS)
+      .map(({ subject }) => subject)
+      .reverse();
     const askNext = async () => {
       for (let next = waiting.pop(); next !== undefined; next = waiting.pop()) {
         if (this.#stop.signal.aborted) return;
@@ -192,12 +215,20 @@ export class Memberships implements AsyncDisposable {
     await Promise.all(Array.from({ length: AT_ONCE }, askNext));
   }
 
-  async #peopleAbout(): Promise<string[]> {
+  /** Nobody is asked about them for as long as their host wants, and what it said last counts no longer for that. */
+  async #lapsePaused(people: readonly PersonAbout[]): Promise<void> {
+    for (const one of people)
+      if (this.#isPaused(one.subject) && !this.#isGood(one)) await this.#lapse(one.subject);
+  }
+
+  /** Those that were asked about longest ago first. */
+  async #peopleAbout(instance: string): Promise<PersonAbout[]> {
     const now = this.#now();
     const { store } = this.#ports;
-    const rows = await store
+    return store
       .selectFrom("person_grants")
       .select(["subject", "checked_at"])
+      .where("instance", "=", instance)
       .where((where) =>
         where.or([
           where.exists(
@@ -219,11 +250,6 @@ export class Memberships implements AsyncDisposable {
       .orderBy("checked_at")
       .limit(MOST_IN_ROUND)
       .execute();
-    return rows
-      .filter(({ subject, checked_at }) => this.#stale.has(subject) || checked_at <= now - LOOK_AGAIN_MS)
-      .map(({ subject }) => subject)
-      .filter((subject) => !this.#isPaused(subject))
-      .reverse();
   }
 
   /** Never rejects: whatever comes of it is in the store, or in the log. */
@@ -275,16 +301,17 @@ export class Memberships implements AsyncDisposable {
     const log = { err: error, subject };
     if (error instanceof HostUnavailable) this.#ports.logger.warn(log, "what a person may do is not known");
     else this.#ports.logger.error(log, "what a person may do could not be asked");
-    if (!this.#isGood(asked) && !this.#lapsed.has(subject)) await this.#lapse(subject);
+    if (!this.#isGood(asked)) await this.#lapse(subject);
   }
 
   /** The last word is too old to count: edges, which were told it, are told so. */
   async #lapse(subject: string): Promise<void> {
-    this.#lapsed.add(subject);
+    if (this.#lapsed.has(subject)) return;
     const change = { mayDoLess: true, changed: true };
     await this.#ports.store
       .transaction()
       .execute((transaction) => this.#replaceCredentials(transaction, subject, change));
+    this.#lapsed.add(subject);
     await this.#tell(subject, change);
   }
 
@@ -426,7 +453,7 @@ export class Memberships implements AsyncDisposable {
     return !this.#stale.has(subject) && checked_at > this.#now() - FRESH_FOR_MS;
   }
 
-  #isGood({ checked_at }: PersonGrantRow): boolean {
+  #isGood({ checked_at }: Pick<PersonGrantRow, "checked_at">): boolean {
     return checked_at > this.#now() - ACCESS_GOOD_FOR_MS;
   }
 
@@ -459,6 +486,8 @@ export interface MembershipPorts {
 }
 
 type RemoteSignIn = NonNullable<RemoteHost["signIn"]>;
+
+type PersonAbout = Pick<PersonGrantRow, "subject" | "checked_at">;
 
 interface Said {
   readonly subject: string;

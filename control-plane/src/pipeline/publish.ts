@@ -38,13 +38,17 @@ export async function publish(
     readonly retirement: Retirement;
   },
 ): Promise<Published> {
-  await ports.store.transaction().execute(async (transaction) => {
+  const replaced = await ports.store.transaction().execute(async (transaction) => {
     await requireLinked(transaction, frame.run);
+    // What is live now, and not when the run was planned: a link may have brought an old revision back since.
+    const before = await activeRevisions(transaction, deployed);
     for (const one of deployed) await activate(transaction, frame.run, one);
+    const after = new Set(deployed.map(({ revisionId }) => revisionId));
+    return before.filter(({ revisionId }) => !after.has(revisionId));
   });
   frame.commit();
   const version = await ports.liveRoutes.refresh(deployed.map((one) => one.planned.functionId));
-  ports.retirement.retire(retiredBy(deployed), version);
+  ports.retirement.retire(replaced, version);
   return { version, confirmed: await confirmedInTime(ports.routes, version, frame.signal) };
 }
 
@@ -139,8 +143,15 @@ async function requireOwnAndNewest(
   }
 }
 
-function retiredBy(deployed: readonly DeployedFunction[]): RevisionRef[] {
-  return deployed.flatMap(({ planned: { live }, unchanged }) =>
-    live && !unchanged ? [{ revisionId: live.revision.id, ownerId: live.owner_id }] : [],
-  );
+async function activeRevisions(
+  transaction: Transaction<Schema>,
+  deployed: readonly DeployedFunction[],
+): Promise<RevisionRef[]> {
+  const ids = deployed.map(({ planned }) => planned.functionId);
+  const rows = await transaction
+    .selectFrom("functions")
+    .select(["active_revision_id", "owner_id"])
+    .where("id", "in", ids)
+    .execute();
+  return rows.map((row) => ({ revisionId: row.active_revision_id, ownerId: row.owner_id }));
 }

@@ -128,7 +128,7 @@ export class Removal implements AsyncDisposable {
       const why = (await findUnlinkedReason(store, repository_id)) ?? "";
       await queue.stop(id, {
         state: "cancelled",
-        kind: "cancelled",
+        kind: "unlinked",
         reason: `The repository is not linked any more: ${why}`,
       });
     }

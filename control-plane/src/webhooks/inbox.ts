@@ -19,6 +19,7 @@ import {
   setLane,
 } from "../ports/store/deliveries.ts";
 import type { Store } from "../ports/store/store.ts";
+import { Retryable } from "../rejected.ts";
 import { type FollowDelivery, type Followed, laneOf, NotShownYet } from "./follow-delivery.ts";
 
 const MINUTE_MS = 60_000;
@@ -53,6 +54,7 @@ const LIMITS: InboxLimits = {
 };
 const LONGEST_HOST_PAUSE_MS = 30_000;
 const FEWEST_TRIES = 3;
+/** Where a try came to no end, since the process did, it counts as well. */
 const MOST_TRIES = 30;
 /** Of a delivery that the platform itself fails at. */
 const MOST_CRASHES = 5;
@@ -181,6 +183,7 @@ export class Inbox implements AsyncDisposable {
   async #work(row: DueDelivery): Promise<void> {
     const host = this.#hosts.find(row.instance);
     if (!host) return this.#fail(row, `${row.instance} is no source host of this platform any more.`);
+    if (row.attempts >= MOST_TRIES) return this.#fail(row, "The platform ended each time that it was tried.");
     await countTry(this.#store, row.id);
     const tries = row.attempts + 1;
     const deadline = AbortSignal.timeout(this.#limits.tryMs);
@@ -209,11 +212,13 @@ export class Inbox implements AsyncDisposable {
 
   async #failed(row: DueDelivery, tries: number, error: unknown): Promise<void> {
     const isHosts = error instanceof HostUnavailable;
-    if (!isHosts) this.#logger.error({ err: error, delivery: row.id }, "a delivery could not be followed");
+    // Also where it is the platform that does not know yet, as who its customers are.
+    const mayPass = error instanceof Retryable;
+    if (!mayPass) this.#logger.error({ err: error, delivery: row.id }, "a delivery could not be followed");
     const words = error instanceof KnownError ? error.message : "An error of the platform; its log has it.";
     const { giveUpMs } = this.#limits;
     const isLate = tries >= FEWEST_TRIES && this.#now() - row.received_at >= giveUpMs;
-    if (isLate || tries >= (isHosts ? MOST_TRIES : MOST_CRASHES)) return this.#fail(row, words);
+    if (isLate || tries >= (mayPass ? MOST_TRIES : MOST_CRASHES)) return this.#fail(row, words);
     if (isHosts && !(error instanceof NotShownYet)) this.#pause(row.instance, error);
     const askedMs = isHosts ? (error.retryAfterMs ?? 0) : 0;
     const pauseMs = Math.max(this.#pauseAfter(tries), Math.min(askedMs, giveUpMs));

@@ -32,7 +32,7 @@ const NOT_LISTED = "The host does not list it any more.";
  * never replaces one to a later question. A host that gives no answer changes nothing: what it throws passes through.
  */
 export interface Links {
-  /** One repository, whatever was said to have happened to it. What the host says of it holds at once. */
+  /** One repository, whatever was said to have happened to it. What the host says of it holds at once, unless that is held back. */
   look(host: RemoteHost, key: SourceKey, signal: AbortSignal): Promise<Looked>;
   /** Everything that an installation gives access to. What would take too much away at once is held back. */
   lookAtInstallation(host: RemoteHost, installation: string, signal: AbortSignal): Promise<readonly Looked[]>;
@@ -86,13 +86,14 @@ export function openLinks(ports: LinkPorts): Links {
   const linkAudit = openLinkAudit(ports.audit);
 
   async function look(host: RemoteHost, key: SourceKey, signal: AbortSignal): Promise<Looked> {
-    const taken = await turns.run(`${host.instance} ${key.id}`, async () => {
+    const work = async () => {
       const askedAt = now();
       const state = await ask(host, key, signal);
       return state.kind === "linked"
         ? take(host.instance, state.facts, askedAt)
         : dropKnown(host.instance, key.id, state.reason, askedAt);
-    });
+    };
+    const taken = await turns.run(`${host.instance} ${key.id}`, work, signal);
     await settle(taken.changed);
     return taken.looked;
   }
@@ -270,7 +271,9 @@ export function openLinks(ports: LinkPorts): Links {
     askedAt: number,
   ): Promise<Taken> {
     const row = await findRepositoryBySource(store, instance, sourceId);
-    return row ? drop(instance, row, reason, askedAt) : notLinked(reason);
+    if (row === undefined) return notLinked(reason);
+    const isHeld = (await brake.heldAt(instance)).has(row.id);
+    return isHeld ? held(reason) : drop(instance, row, reason, askedAt);
   }
 
   async function dropAll(instance: string, scope: Scope, gone: readonly Gone[]): Promise<readonly Taken[]> {
@@ -281,14 +284,7 @@ export function openLinks(ports: LinkPorts): Links {
         const { repository, reason, askedAt } = one;
         if (going.has(one) && askedAt !== undefined)
           taken.push(await drop(instance, repository, reason, askedAt));
-        else
-          taken.push({
-            looked: {
-              kind: "not-linked",
-              reason: `${reason} Its functions stay until an operator confirms.`,
-            },
-            changed: [],
-          });
+        else taken.push(held(reason));
       }
       return taken;
     });
@@ -330,6 +326,10 @@ function takenOf(change: LinkChange, { slug }: OwnerRow): Taken {
 
 function notLinked(reason: string): Taken {
   return { looked: { kind: "not-linked", reason }, changed: [] };
+}
+
+function held(reason: string): Taken {
+  return notLinked(`${reason} Its functions stay until an operator confirms.`);
 }
 
 function notEnrolled({ login }: OwnerFacts): string {

@@ -508,6 +508,18 @@ export function remoteHostContract(start: () => Promise<RemoteHostUnderTest>): v
       expect((await provider(it).fetchAccess(renewed.grant, signal())).owners).toEqual(renewed.owners);
     });
 
+    test("loses no grant that was renewed where its host fails at the rest", async () => {
+      await using it = await start();
+      await it.fake.setRole("developer");
+      const { grant } = await signIn(it);
+      if (grant.refreshToken === undefined) return;
+      const expired = { ...grant, expiresAt: Date.now() - 1 };
+      it.fake.trouble({ kind: "answer", status: 500, after: 1 });
+      await expect(provider(it).fetchAccess(expired, signal())).rejects.toBeInstanceOf(HostUnavailable);
+      it.fake.trouble(undefined);
+      expect((await provider(it).fetchAccess(expired, signal())).owners).not.toEqual([]);
+    });
+
     test("says so when the grant was taken back", async () => {
       await using it = await start();
       const { grant } = await signIn(it);

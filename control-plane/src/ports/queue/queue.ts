@@ -34,7 +34,7 @@ export type NewTrigger = Pick<
  *
  * `head`: the newest one, if it is of this commit; where that is somebody's redeploy of another commit, the newest besides
  * redeploys, since what a person chose holds until the branch moves. It does not count where it came to nothing for no fault
- * of the commit: the platform failed, or it was superseded and nothing came after it.
+ * of the commit: the platform failed, its repository was not linked, or it was superseded and nothing came after it.
  * `ever`: any that is of this commit, or that came after it.
  * `under-way`: any of this commit that has not ended.
  */

@@ -262,6 +262,8 @@ function isWorthAnother(runs: readonly Run[]): boolean {
 function isFruitless({ state, reason_kind: kind }: Run): boolean {
   return (
     state === "superseded" ||
+    // Its repository was not linked then. Where somebody asks, it is again.
+    kind === "unlinked" ||
     (state === "failed" && (kind === "platform-unavailable" || kind === "superseded"))
   );
 }

@@ -1,3 +1,4 @@
+import { KnownError } from "@openfaas-cloud/shared/known-error.ts";
 import { type OwnerSlug, RESERVED_SLUGS } from "@openfaas-cloud/shared/names.ts";
 import { newId } from "../../ids.ts";
 import type { Role } from "../../role.ts";
@@ -15,9 +16,11 @@ export interface OwnerIdentity {
   readonly slug: OwnerSlug;
 }
 
-/** The owner with this identity, made where it does not exist. A slug belongs to its first owner for ever. */
+/**
+ * The owner with this identity, made where it does not exist. A slug belongs to its first owner for ever.
+ * @throws KnownError `slug-taken` where that is another one.
+ */
 export async function ensureOwner(store: Store, identity: OwnerIdentity): Promise<OwnerRow> {
-  if (RESERVED_SLUGS.has(identity.slug)) throw new Error(`the slug ${identity.slug} is reserved`);
   return store.transaction().execute(async (transaction) => {
     const known = await transaction
       .selectFrom("owners")
@@ -26,6 +29,14 @@ export async function ensureOwner(store: Store, identity: OwnerIdentity): Promis
       .where("source_owner_id", "=", identity.sourceOwnerId)
       .executeTakeFirst();
     if (known) return known;
+    // Of new ones only: a word may be reserved after somebody had it.
+    if (RESERVED_SLUGS.has(identity.slug)) throw new Error(`the slug ${identity.slug} is reserved`);
+    const holder = await findOwner(transaction, identity.slug);
+    if (holder)
+      throw new KnownError(
+        "slug-taken",
+        `The slug ${identity.slug} is that of ${holder.login} of ${holder.source_host} for good. Start the platform with another --owner.`,
+      );
     const owner: OwnerRow = {
       id: newId(),
       source_host: identity.sourceHost,
