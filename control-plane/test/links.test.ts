@@ -121,6 +121,26 @@ describe("a repository that is looked at", () => {
     expect(it.routed()).toEqual(["alice/fn-0"]);
   });
 
+  it("is not taken away by a late delivery that names the installation it was linked by before", async () => {
+    await using it = await openLinkedPlatform();
+    const world = github();
+    const { repositories } = await live(it, world, "alice", 1);
+    const site = must(repositories[0], "repository");
+    const former = world.keyOf(site);
+    site.ownerId = world.addAccount("bob").id;
+    await it.look(world, site);
+    await it.deploy(world, site);
+    expect(await it.links.look(world.host, former, NEVER)).toMatchObject({
+      kind: "linked",
+      isNew: false,
+      repository: { slug: "bob" },
+    });
+    expect(it.routed()).toEqual(["bob/fn-0"]);
+    site.isLinked = false;
+    expect(await it.links.look(world.host, former, NEVER)).toMatchObject({ kind: "not-linked" });
+    expect(it.routed()).toEqual([]);
+  });
+
   it("is not brought back by an answer to an older question", async () => {
     await using it = await openLinkedPlatform();
     const world = github();

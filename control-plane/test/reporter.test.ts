@@ -185,6 +185,28 @@ it("what is outdated before its turn is not sent", async () => {
   expect(it.host.of("b").map(({ description }) => description)).toEqual(["Did not come up: exit 7"]);
 });
 
+it("what changes again within an interval is told after it, though nothing else happens", async () => {
+  await using it = await openReporting();
+  await it.stop();
+  await it.push();
+  const run = await it.claim();
+  await using frame = it.frameOf(run);
+  const [a] = [frame.begin("build", "a"), frame.begin("build", "b")];
+  const states = async () => {
+    const stages = await it.store.selectFrom("stages").select("state").orderBy("function").execute();
+    return stages.map(({ state }) => state).join();
+  };
+  await eventually("both are built", async () => (await states()) === "running,running");
+  const held = Promise.withResolvers<void>();
+  it.host.before = () => (it.host.calls === 2 ? held.promise : undefined);
+  await it.restart();
+  await eventually("the first is told", () => it.host.calls === 2);
+  await a.succeed();
+  await eventually("it is built", async () => (await states()) === "succeeded,running");
+  held.resolve();
+  await eventually("that is told", () => it.host.of("a").at(-1)?.description === "Built.");
+});
+
 it("a busy run is told once of each context in an interval, and none is left out for another", async () => {
   await using it = await openReporting({ ...QUICK, intervalMs: 3_600_000 });
   await it.stop();
@@ -728,6 +750,9 @@ describe("a push through the whole pipeline", () => {
     expect(it.host.of("hello").at(-1)).toMatchObject({ state: "failure" });
     expect(it.host.of("hello").at(-1)?.description).toMatch(/^function hello did not become healthy/);
     expect(JSON.stringify(it.host.taken)).not.toContain("do-not-tell");
+    const events = await it.ports.store.selectFrom("audit_events").select("result").execute();
+    expect(events.at(-1)?.result).toMatch(/died of \[secret\]/);
+    expect(JSON.stringify(events)).not.toContain("do-not-tell");
     expect(it.host.of("stack-deploy").at(-1)?.detail?.annotations).toMatchObject([
       { line: 9, level: "notice" },
     ]);

@@ -73,7 +73,7 @@ test("forms that differ in their last letter only do not hold up the platform", 
 });
 
 test("nothing of the text is left where there are too many secrets to look for", async () => {
-  const value = "x".repeat(256 * 1024);
-  const many = Object.fromEntries(Array.from({ length: 20 }, (_, i) => [`s${i}`, value]));
+  const value = "x".repeat(16 * 1024);
+  const many = Object.fromEntries(Array.from({ length: 40 }, (_, i) => [`s${i}`, value]));
   expect(await masked("hello", many)).toBe("[left out: there are too many secrets to look for]");
 });

@@ -52,7 +52,7 @@ describe("signing in with a source host", () => {
     expect(done.url).toBe(`${HOME}functions/x?tab=log`);
     expect(await personIn(browser)).toEqual({
       name: "Dr. ada",
-      owners: [{ slug: "x", role: "developer" }],
+      owners: [{ slug: "x", role: "developer", host: "git.test" }],
       isOperator: false,
     });
     const claims = decodeJwt(browser.cookiesOf(SYSTEM).get(SESSION_COOKIE) ?? "");
@@ -93,7 +93,7 @@ describe("signing in with a source host", () => {
       const { headers } = await browser.get(url ?? "");
       expect((await browser.follow(host.agree(headers.location ?? "", "ada"))).url).toBe(HOME);
     }
-    expect((await personIn(first))?.owners).toEqual([{ slug: "x", role: "admin" }]);
+    expect((await personIn(first))?.owners).toEqual([{ slug: "x", role: "admin", host: "git.test" }]);
     expect((await personIn(second))?.owners).toEqual([]);
   });
 

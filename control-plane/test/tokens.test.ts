@@ -123,6 +123,9 @@ describe("an access token", () => {
     const input = { name: "ci", scopes: ["read"], expiresInDays: null, ...wrong };
     const refused = await browser.call("mutation", "tokens.create", input);
     expect(refused.status).toBe(400);
+    // For people, and no JSON of the schema's.
+    const { message } = JSON.parse(refused.body).error;
+    expect(message).toMatch(/^[a-z][^{[]*\.$/i);
     expect(await it.store.selectFrom("access_tokens").select("name").execute()).toHaveLength(1);
   });
 

@@ -61,14 +61,15 @@ part("chromium")("a platform that is linked to GitHub", () => {
       () => conclusions(first).join() === ["hello: success", "stack-deploy: success"].join(),
     );
 
-    // Somebody of the owner signs in by the consent page.
+    // Somebody of the owner signs in by the consent page, and comes to what an old link names.
     const person = await (await browser.newContext()).newPage();
-    await person.goto(dashboardUrl);
+    await person.goto(`${dashboardUrl}acme/hello/build-log?repoPath=Acme/site&commitSHA=${first}`);
     await pictures(person.context(), person.url(), "sign-in");
     await person.getByRole("link", { name: /Continue with GitHub/ }).click();
     await person.getByRole("button", { name: "Allow" }).click();
+    await person.waitForURL(/\/dashboard\/runs\//);
+    await person.goto(dashboardUrl);
     await person.getByRole("row").filter({ hasText: "hello" }).first().waitFor();
-    expect(person.url()).toBe(dashboardUrl);
     await person.goto(`${dashboardUrl}repositories/acme`);
     await person.getByRole("row").filter({ hasText: "site" }).getByText("private").waitFor();
     await pictures(person.context(), person.url(), "repositories");

@@ -2,7 +2,7 @@ import type { IncomingMessage, ServerResponse } from "node:http";
 import { KnownError } from "@openfaas-cloud/shared/known-error.ts";
 import { SESSION_COOKIE } from "@openfaas-cloud/shared/session.ts";
 import { initTRPC, type TRPCCreateRouterOptions, TRPCError } from "@trpc/server";
-import { z } from "zod";
+import { ZodError, z } from "zod";
 import { addressOf, type Caller, type Calling, identify } from "../access/caller.ts";
 import type { Memberships } from "../access/memberships.ts";
 import type { OpenStreams } from "../access/open-streams.ts";
@@ -99,17 +99,23 @@ const t = initTRPC
   .meta<Meta>()
   .create({
     sse: { maxDurationMs: MOST_STREAM_MS, ping: { enabled: true, intervalMs: STREAM_PING_MS } },
-    errorFormatter: ({ shape }) => {
+    errorFormatter: ({ shape, error: { cause } }) => {
       // A stack names files of this machine; a message of what was not foreseen may name anything.
       const { stack: _, ...data } = shape.data;
       const isInternal = data.code === "INTERNAL_SERVER_ERROR";
+      // A schema's message is JSON; people are shown this one.
+      const said = cause instanceof ZodError ? problemsOf(cause) : shape.message;
       return {
         ...shape,
         data,
-        message: isInternal ? "An error of the platform; the operator finds it in the log." : shape.message,
+        message: isInternal ? "An error of the platform; the operator finds it in the log." : said,
       };
     },
   });
+
+function problemsOf({ issues }: ZodError): string {
+  return issues.map(({ path, message }) => `${path.join(".") || "input"}: ${message}.`).join(" ");
+}
 
 /** @throws Error for a procedure that names no policy: the process does not start with one. */
 export function router<Procedures extends TRPCCreateRouterOptions>(procedures: Procedures) {

@@ -3,6 +3,7 @@ import type { AuditSink } from "../ports/audit-sink/audit-sink.ts";
 import type { Run, RunEnd } from "../ports/queue/queue.ts";
 import type { RepositoryRef } from "../ports/source-host/source-host.ts";
 import { type CourierPorts, type CourierTimes, ReportCourier } from "./reports/courier.ts";
+import { openSecretMask } from "./reports/secret-mask.ts";
 
 /**
  * Tells everybody outside what becomes of a run: the source host while it goes on, from what is stored of it; the source
@@ -18,6 +19,9 @@ export function openReporter(
   times: Partial<CourierTimes> = {},
 ): Reporter {
   const courier = new ReportCourier(ports, times);
+  // It may quote what a function printed, and the trail keeps it for good and tells it to others.
+  const masked = async (run: Run, reason: string) =>
+    (await openSecretMask(ports.secrets, run.owner_id))(reason);
   return {
     async ended(run, repository, end) {
       // A trail that cannot be written is no reason to leave the host untold.
@@ -30,7 +34,7 @@ export function openReporter(
         actor: run.person,
         action: "run.end",
         object: `${repository.owner}/${repository.name}@${run.commit_sha}`,
-        result: end.state === "succeeded" ? end.state : `${end.state}: ${end.reason}`,
+        result: end.state === "succeeded" ? end.state : `${end.state}: ${await masked(run, end.reason)}`,
         ownerId: run.owner_id,
       });
     },

@@ -19,6 +19,8 @@ export type BodyRefusal = "too-large" | "too-slow" | "busy" | "broken-off";
 export class DeliveryBodies {
   readonly #limits: BodyLimits;
   readonly #buffers: LargeBuffers;
+  /** What ends the taking in of each that is not here whole yet, the oldest first. */
+  readonly #arriving = new Set<() => void>();
   #bodies = 0;
   #large = 0;
 
@@ -30,7 +32,7 @@ export class DeliveryBodies {
   /** Gives `use` the body, whose memory is given to another one when that is done. */
   async take<T>(request: IncomingMessage, use: (body: Buffer) => Promise<T>): Promise<T | BodyRefusal> {
     const { maxBodies, maxBytes, largeBytes } = this.#limits;
-    if (this.#bodies >= maxBodies) return "busy";
+    if (this.#bodies >= maxBodies && !this.#breakOffOldest()) return "busy";
     const declared = declaredLength(request) ?? largeBytes;
     if (declared > maxBytes) return "too-large";
     this.#bodies++;
@@ -51,11 +53,19 @@ export class DeliveryBodies {
     }
   }
 
+  /** Source hosts send without a pause, so nobody who drips is to keep them out. @returns false where all are here whole. */
+  #breakOffOldest(): boolean {
+    const [oldest] = this.#arriving;
+    oldest?.();
+    return oldest !== undefined;
+  }
+
   #receive(request: IncomingMessage, body: Body): Promise<BodyRefusal | undefined> {
     const { maxBytes, maxLargeBodies, largeBytes, readMs } = this.#limits;
     return new Promise((resolve) => {
       const settle = (refusal: BodyRefusal | undefined) => {
         clearTimeout(timer);
+        this.#arriving.delete(breakOff);
         request.off("data", onData).off("end", onEnd).off("close", onClose).off("error", onClose);
         request.on("error", () => undefined);
         request.pause();
@@ -77,7 +87,9 @@ export class DeliveryBodies {
       };
       const onEnd = () => settle(undefined);
       const onClose = () => settle("broken-off");
+      const breakOff = () => settle("busy");
       const timer = setTimeout(() => settle("too-slow"), readMs);
+      this.#arriving.add(breakOff);
       request.on("data", onData).on("end", onEnd).on("close", onClose).on("error", onClose);
     });
   }

@@ -88,7 +88,7 @@ export function openLinks(ports: LinkPorts): Links {
   async function look(host: RemoteHost, key: SourceKey, signal: AbortSignal): Promise<Looked> {
     const work = async () => {
       const askedAt = now();
-      const state = await ask(host, key, signal);
+      const state = await askAsLinked(host, key, signal);
       return state.kind === "linked"
         ? take(host.instance, state.facts, askedAt)
         : dropKnown(host.instance, key.id, state.reason, askedAt);
@@ -141,6 +141,23 @@ export function openLinks(ports: LinkPorts): Links {
     const { owner } = state.facts;
     const isAllowed = await ports.isAllowed({ instance: host.instance, owner });
     return isAllowed ? state : { kind: "unlinked", reason: notEnrolled(owner) };
+  }
+
+  /**
+   * A delivery that is late names an installation that is over: the repository was transferred since, or the App installed anew.
+   * That says nothing of the installation by which it is linked.
+   */
+  async function askAsLinked(
+    host: RemoteHost,
+    key: SourceKey,
+    signal: AbortSignal,
+  ): Promise<RepositoryState> {
+    const state = await ask(host, key, signal);
+    if (state.kind === "linked") return state;
+    const row = await findRepositoryBySource(store, host.instance, key.id);
+    const installation = row?.installation ?? undefined;
+    if (row?.unlinked_at !== null || installation === key.installation) return state;
+    return ask(host, { id: key.id, installation }, signal);
   }
 
   /** What is linked and not among these, unless the host was asked for it since. */

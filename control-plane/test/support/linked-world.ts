@@ -87,7 +87,8 @@ export class ScriptedHost {
       webUrl: "https://github.test",
       linkUrl: undefined,
       topic: undefined,
-      fetchRepository: ({ id }) => this.#answer("repository", id, () => this.#stateOf(id)),
+      fetchRepository: ({ id, installation }) =>
+        this.#answer("repository", id, () => this.#stateBy(installation, id)),
       fetchInstallation: (id) => this.#answer("installation", id, () => this.#installation(id)),
       listRepositories: () =>
         this.#answer("list", "", () => this.#linked().filter(({ key }) => !this.unlisted.has(key.id))),
@@ -123,6 +124,12 @@ export class ScriptedHost {
       const state = this.#stateOf(repository.id);
       return state.kind === "linked" ? [state.facts] : [];
     });
+  }
+
+  #stateBy(installation: string | undefined, id: string): RepositoryState {
+    const state = this.#stateOf(id);
+    const isOver = state.kind === "linked" && state.facts.key.installation !== installation;
+    return isOver ? { kind: "unlinked", reason: "The installation is over." } : state;
   }
 
   #stateOf(id: string): RepositoryState {

@@ -11,7 +11,7 @@ export function SignInPage() {
   const trpc = useTRPC();
   const queryClient = useQueryClient();
   const navigate = useNavigate();
-  const { pathname, hash } = useLocation();
+  const { pathname, search, hash } = useLocation();
   const session = useQuery(trpc.session.current.queryOptions());
   const hosts = useQuery(trpc.session.hosts.queryOptions());
   const { mutate, ...signIn } = useMutation(
@@ -59,7 +59,10 @@ export function SignInPage() {
         </div>
       )}
       {hosts.data !== undefined && hosts.data.length > 0 && (
-        <SignInHosts hosts={hosts.data} returnTo={`/dashboard${pathname === "/sign-in" ? "/" : pathname}`} />
+        <SignInHosts
+          hosts={hosts.data}
+          returnTo={`/dashboard${pathname === "/sign-in" ? "/" : pathname + search}`}
+        />
       )}
       <p>
         {hosts.data !== undefined && hosts.data.length > 0 ? "Or open" : "Open"} the{" "}

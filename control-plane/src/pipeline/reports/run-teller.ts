@@ -109,16 +109,15 @@ export class RunTeller {
 
   async #tellProgress(known: Known, isOutdated: () => boolean): Promise<Next> {
     const { facts } = known;
-    const due = reportsOf(facts, this.#ports.urls).filter(
-      (report) =>
-        this.#told.get(report.key) !== digestOf(report) &&
-        !this.#round.has(report.key) &&
-        !this.#refusals.has(report.key),
+    const changed = reportsOf(facts, this.#ports.urls).filter(
+      (report) => this.#told.get(report.key) !== digestOf(report) && !this.#refusals.has(report.key),
     );
+    const due = changed.filter(({ key }) => !this.#round.has(key));
     if (!(await this.#send(due, known, isOutdated))) return { pauseMs: 0, newsMs: 0 };
     this.#round.clear();
-    const newsMs = facts.run.state === "queued" ? this.#times.placeMs : Number.POSITIVE_INFINITY;
-    return { pauseMs: this.#times.intervalMs, newsMs };
+    const nextMs = facts.run.state === "queued" ? this.#times.placeMs : Number.POSITIVE_INFINITY;
+    // The news of what had to wait is over: nobody would wake this for it.
+    return { pauseMs: this.#times.intervalMs, newsMs: due.length < changed.length ? 0 : nextMs };
   }
 
   async #tellEnd(known: Known): Promise<"done" | Next> {
