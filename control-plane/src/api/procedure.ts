@@ -18,7 +18,7 @@ import type { SecretStore } from "../ports/secret-store/secret-store.ts";
 import type { RemoteHost } from "../ports/source-host/remote-host.ts";
 import type { OwnerOfPerson } from "../ports/store/owners.ts";
 import { findRun } from "../ports/store/runs.ts";
-import type { Store } from "../ports/store/store.ts";
+import type { Queries, Store } from "../ports/store/store.ts";
 import type { UsageSource } from "../ports/usage-source/usage-source.ts";
 import type { GitHubAppMaker } from "../remote-hosts.ts";
 import { isAtLeast, type Role } from "../role.ts";
@@ -152,8 +152,8 @@ const base = t.procedure
 
 const signedInBase = base.use(({ ctx, next }) => {
   const person = requirePerson(ctx.calling);
-  const record = (event: Omit<AuditEvent, "actor" | "address">) =>
-    ctx.ports.audit.append({ ...event, actor: person.subject, address: ctx.address });
+  const record = (event: Omit<AuditEvent, "actor" | "address">, within?: Queries) =>
+    ctx.ports.audit.append({ ...event, actor: person.subject, address: ctx.address }, within);
   return next({ ctx: { ...ctx, person, record } });
 });
 

@@ -2,7 +2,7 @@ import { must } from "@openfaas-cloud/shared/must.ts";
 import { TRPCError, tracked } from "@trpc/server";
 import { z } from "zod";
 import type { LogPage, LogStore, LogStream } from "../ports/log-store/log-store.ts";
-import type { Queue, Run } from "../ports/queue/queue.ts";
+import type { NewTrigger, Run } from "../ports/queue/queue.ts";
 import { findRun, type NamedRun, selectRuns } from "../ports/store/runs.ts";
 import type { StageRow } from "../ports/store/schema.ts";
 import { toLogPageView } from "./logs.ts";
@@ -81,33 +81,29 @@ export const runsRouter = router({
     }),
 
   cancel: ofRun("developer").mutation(async ({ ctx }) => {
-    const { run, ports } = ctx;
-    const stopped = await ports.queue.stop(run.id, {
-      state: "cancelled",
-      kind: "cancelled",
-      reason: `Cancelled by ${ctx.person.name}. What was live stays live.`,
-    });
+    const { run } = ctx;
+    const reason = `Cancelled by ${ctx.person.name}. What was live stays live.`;
+    const stopped = await ctx.ports.queue.stop(
+      run.id,
+      { state: "cancelled", kind: "cancelled", reason },
+      (transaction) =>
+        ctx.record({ action: "run.cancel", ...about(run), result: "asked to stop" }, transaction),
+    );
     if (!stopped) throw new TRPCError({ code: "CONFLICT", message: `This run has ended: ${run.state}.` });
-    await ctx.record({
-      action: "run.cancel",
-      object: `${run.slug}/${run.repository}@${run.commit_sha}`,
-      result: "asked to stop",
-      ownerId: run.owner_id,
-    });
   }),
 
   redeploy: ofRun("developer").mutation(async ({ ctx }): Promise<{ id: string }> => {
     const { run } = ctx;
-    const { id } = await redeploy(run, ctx.person.subject, ctx.ports.queue);
-    await ctx.record({
-      action: "run.redeploy",
-      object: `${run.slug}/${run.repository}@${run.commit_sha}`,
-      result: `run ${id}`,
-      ownerId: run.owner_id,
-    });
+    const { id } = await ctx.ports.queue.enqueue(redeployOf(run, ctx.person.subject), (transaction, made) =>
+      ctx.record({ action: "run.redeploy", ...about(run), result: `run ${made.id}` }, transaction),
+    );
     return { id };
   }),
 });
+
+function about(run: NamedRun) {
+  return { object: `${run.slug}/${run.repository}@${run.commit_sha}`, ownerId: run.owner_id };
+}
 
 /** Everything that is there, the last page marked as the end. */
 async function* pagesOf(
@@ -123,9 +119,9 @@ async function* pagesOf(
   yield { ...page, ended: true };
 }
 
-function redeploy(run: Run, subject: string, queue: Queue): Promise<Run> {
+function redeployOf(run: Run, subject: string): NewTrigger {
   const { owner_id, repository_id, branch, commit_sha, message, author } = run;
-  return queue.enqueue({
+  return {
     trigger: "redeploy",
     owner_id,
     repository_id,
@@ -136,7 +132,7 @@ function redeploy(run: Run, subject: string, queue: Queue): Promise<Run> {
     message,
     author,
     person: subject,
-  });
+  };
 }
 
 function summary(run: NamedRun): RunSummary {

@@ -12,24 +12,24 @@ export const secretsRouter = router({
     .input(SecretName)
     .input(SecretValue)
     .mutation(async ({ ctx, input }) => {
-      await ctx.ports.secrets.set(ctx.owner.id, input.name, input.value);
-      await ctx.record({
-        action: "secret.set",
-        object: `${ctx.owner.slug}/${input.name}`,
-        result: "set",
-        ownerId: ctx.owner.id,
+      const { secrets, store } = ctx.ports;
+      const object = `${ctx.owner.slug}/${input.name}`;
+      await store.transaction().execute(async (transaction) => {
+        await secrets.set(ctx.owner.id, input.name, input.value, transaction);
+        const event = { action: "secret.set", object, result: "set", ownerId: ctx.owner.id };
+        await ctx.record(event, transaction);
       });
     }),
 
   remove: ofOwner("developer")
     .input(SecretName)
     .mutation(async ({ ctx, input }) => {
-      await ctx.ports.secrets.remove(ctx.owner.id, input.name);
-      await ctx.record({
-        action: "secret.remove",
-        object: `${ctx.owner.slug}/${input.name}`,
-        result: "removed",
-        ownerId: ctx.owner.id,
+      const { secrets, store } = ctx.ports;
+      const object = `${ctx.owner.slug}/${input.name}`;
+      await store.transaction().execute(async (transaction) => {
+        await secrets.remove(ctx.owner.id, input.name, transaction);
+        const event = { action: "secret.remove", object, result: "removed", ownerId: ctx.owner.id };
+        await ctx.record(event, transaction);
       });
     }),
 });
