@@ -2,6 +2,7 @@ import { once } from "node:events";
 import { createServer, type IncomingMessage, type RequestListener, type ServerResponse } from "node:http";
 import { createServer as createTlsServer } from "node:https";
 import { type AddressInfo, createServer as createTcpServer, type Server } from "node:net";
+import { gzipSync } from "node:zlib";
 import { describe, expect, test } from "vitest";
 import { eventually } from "../../test/support/eventually.ts";
 import { part } from "../../test/support/parts.ts";
@@ -221,6 +222,18 @@ describe("a call to a source host", () => {
     await expect(it.ask()).rejects.toBeInstanceOf(HostUnavailable);
     expect(it.seen).toHaveLength(1);
     await using large = await start([says(200, {}, "x".repeat(15 * 1024 * 1024))], { tryMs: 20_000 });
+    expect((await large.ask()).text).toHaveLength(15 * 1024 * 1024);
+  });
+
+  test("takes no answer that is above 16 MiB once it is unpacked, asked for once", async () => {
+    const packed = (mib: number): RequestListener => {
+      const body = gzipSync(Buffer.alloc(mib * 1024 * 1024, "x"));
+      return (_request, response) => void response.writeHead(200, { "content-encoding": "gzip" }).end(body);
+    };
+    await using it = await start([packed(17)], { tryMs: 20_000 });
+    await expect(it.ask()).rejects.toBeInstanceOf(HostUnavailable);
+    expect(it.seen).toHaveLength(1);
+    await using large = await start([packed(15)], { tryMs: 20_000 });
     expect((await large.ask()).text).toHaveLength(15 * 1024 * 1024);
   });
 });

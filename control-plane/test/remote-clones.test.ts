@@ -1,7 +1,7 @@
 import { randomBytes } from "node:crypto";
 import { once } from "node:events";
 import { mkdir, readdir, stat, writeFile } from "node:fs/promises";
-import { createServer, type RequestListener, type Server } from "node:http";
+import { createServer, type RequestListener, type Server, type ServerResponse } from "node:http";
 import { createServer as createTlsServer } from "node:https";
 import type { AddressInfo } from "node:net";
 import { join } from "node:path";
@@ -226,6 +226,36 @@ describe("a commit that cannot be had", () => {
     held.release();
     await it.fetch(commit);
   });
+});
+
+describe("a commit that was cut off in the middle", () => {
+  test("is fetched when it is next asked for, whatever locks git left behind", async () => {
+    await using it = await start();
+    await using stalling = await start({
+      // By then git holds its locks.
+      instead: (request, response) => {
+        if (request.method === "POST") sendOnly(response, 10_000);
+        it.git.serve(request, response, (id) => ({ id }));
+      },
+      limits: { fetchMs: 2000 },
+    });
+    const commit = await it.git.push("1", { "a.bin": randomBytes(200 * 1024).toString("hex") });
+    await expect(stalling.fetch(commit)).rejects.toBeInstanceOf(HostUnavailable);
+    const { gitDir } = await stalling.fetch(commit, { url: it.url });
+    expect(await runGit(gitDir, ["--git-dir=.", "cat-file", "-t", commit])).toBe("commit");
+  });
+
+  /** The beginning, and then nothing more, not even an end. */
+  function sendOnly(response: ServerResponse, bytes: number): void {
+    const write = response.write.bind(response);
+    let left = bytes;
+    response.write = (chunk: Buffer) => {
+      const some = chunk.subarray(0, left);
+      left -= some.length;
+      return some.length === 0 || write(some);
+    };
+    response.end = () => response;
+  }
 });
 
 describe("what a repository or its host could lead git to", () => {

@@ -1,7 +1,7 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { rootCertificates } from "node:tls";
 import { errorMessage } from "@openfaas-cloud/shared/known-error.ts";
-import { Agent, fetch, type RequestInit } from "undici";
+import { Agent, errors, fetch, type RequestInit, type Response } from "undici";
 import { HostUnavailable } from "./host-errors.ts";
 
 const TRY_MS = 10_000;
@@ -70,7 +70,7 @@ export function openHostClient(options: {
     return {
       status: response.status,
       headers: new Headers([...response.headers]),
-      text: await response.text(),
+      text: await textOf(response),
     };
   }
 
@@ -91,6 +91,19 @@ export function openHostClient(options: {
   }
 
   return { send, [Symbol.asyncDispose]: () => agent.destroy() };
+}
+
+/** The agent counts bytes as they come, and what comes may be a thousand times larger when it is unpacked. */
+async function textOf({ body }: Response): Promise<string> {
+  const chunks: Uint8Array[] = [];
+  let size = 0;
+  for await (const chunk of body ?? []) {
+    size += chunk.length;
+    if (size > MAX_ANSWER_BYTES)
+      throw new Error("too large", { cause: new errors.ResponseExceededMaxSizeError() });
+    chunks.push(chunk);
+  }
+  return new TextDecoder().decode(Buffer.concat(chunks));
 }
 
 function trusted(ca: string | undefined): { ca?: string[] } {

@@ -4,21 +4,23 @@ import { errorMessage, KnownError } from "@openfaas-cloud/shared/known-error.ts"
 import { z } from "zod";
 
 /** A secret as it is, or the file that holds it: one secret for each file, as Kubernetes mounts them. */
-const secretOrFile = z.union([
-  z.string().min(1),
-  z.strictObject({ file: z.string().min(1) }).transform(({ file }, context) => {
+const secretOrFile = z
+  .custom<string | { readonly file: string }>(isTextOrFile, "must be text, or the file that holds it")
+  .transform((written, context) => {
     try {
-      return readFileSync(file, "utf8").trim();
+      const text = typeof written === "string" ? written : readFileSync(written.file, "utf8").trim();
+      // Signed with nothing, a delivery could be anybody's.
+      if (text !== "") return text;
+      context.addIssue("must not be empty");
     } catch (error) {
       context.addIssue(`the file cannot be read: ${errorMessage(error)}`);
-      return z.NEVER;
     }
-  }),
-]);
+    return z.NEVER;
+  });
 const hidden = secretOrFile.transform((value) => new Secret(value));
 /** Several at once, so that one can be replaced without a delivery lost: the newest first. */
 const severalOf = <Schema extends z.ZodType<Secret>>(one: Schema) =>
-  z.union([one, z.array(one).min(1).max(5)]).transform((value): Secret[] => [value].flat());
+  z.preprocess((value) => [value].flat(), z.array(one).min(1).max(5));
 const rotating = severalOf(hidden);
 
 /** `whsec_` and the key in base64, as GitLab gives it out (the form of Standard Webhooks). */
@@ -29,7 +31,15 @@ const signingToken = secretOrFile
   )
   .transform((value) => new Secret(value));
 
-const httpUrl = z.url({ protocol: /^https?$/ }).transform((url) => url.replace(/\/+$/, ""));
+/** As it is in every address that is made of it, however the operator writes it. Credentials in it would be shown with it. */
+const httpUrl = z
+  .url({ protocol: /^https?$/ })
+  .transform((url) => new URL(url))
+  .refine(
+    ({ username, password, search, hash }) => username + password + search + hash === "",
+    "must have no credentials, query or fragment",
+  )
+  .transform(({ origin, pathname }) => `${origin}${pathname}`.replace(/\/+$/, ""));
 const common = {
   /** Where people see it: `https://github.com`, `https://gitlab.example.com/git`. */
   url: httpUrl,
@@ -131,10 +141,9 @@ export function readHostsFile(file: string): readonly HostConfig[] {
   try {
     content = JSON.parse(readFileSync(file, "utf8"));
   } catch (error) {
-    throw new KnownError(
-      "config-invalid",
-      `The source hosts in ${file} cannot be read: ${errorMessage(error)}`,
-    );
+    // What is wrong with JSON is told by quoting it, secrets and all.
+    const why = error instanceof SyntaxError ? `it is no JSON${placeOf(error)}` : errorMessage(error);
+    throw new KnownError("config-invalid", `The source hosts in ${file} cannot be read: ${why}`);
   }
   const parsed = HostsFile.safeParse(content);
   if (!parsed.success) {
@@ -149,6 +158,14 @@ export function readHostsFile(file: string): readonly HostConfig[] {
   if (twice !== undefined)
     throw new KnownError("config-invalid", `The source hosts in ${file} name ${twice} twice.`);
   return parsed.data;
+}
+
+function placeOf({ message }: SyntaxError): string {
+  return / \(line \d+ column \d+\)$/.exec(message)?.[0] ?? "";
+}
+
+function isTextOrFile(value: unknown): value is string | { readonly file: string } {
+  return typeof value === "string" || z.strictObject({ file: z.string().min(1) }).safeParse(value).success;
 }
 
 /** Part of the identity of every owner and person of the host: host, port and path of its address. */

@@ -85,8 +85,7 @@ export class RemoteClones {
     const checked = CommitSha.parse(commit);
     return this.#turns.run(repository.repositoryId, async () => {
       signal.throwIfAborted();
-      const gitDir = this.#gitDirOf(repository.repositoryId);
-      await git(["init", "--quiet", "--bare", "--template=", gitDir], { env: this.#env, signal });
+      const gitDir = await this.#prepare(repository.repositoryId, signal);
       if (!(await this.#holds(gitDir, checked))) {
         await this.#fetch(gitDir, repository, checked, await source(), signal);
         if (!(await this.#holds(gitDir, checked))) throw missing(repository, checked);
@@ -101,8 +100,7 @@ export class RemoteClones {
     signal: AbortSignal,
   ): Promise<void> {
     return this.#turns.run(repositoryId, async () => {
-      const gitDir = this.#gitDirOf(repositoryId);
-      await git(["init", "--quiet", "--bare", "--template=", gitDir], { env: this.#env, signal });
+      const gitDir = await this.#prepare(repositoryId, signal);
       await tidyKeptCommits({ env: this.#env, gitDir }, findKept, signal);
     });
   }
@@ -112,6 +110,13 @@ export class RemoteClones {
     return this.#turns.run(repositoryId, () =>
       rm(this.#gitDirOf(repositoryId), { recursive: true, force: true }),
     );
+  }
+
+  async #prepare(repositoryId: string, signal: AbortSignal): Promise<string> {
+    const gitDir = this.#gitDirOf(repositoryId);
+    await removeLocks(gitDir);
+    await git(["init", "--quiet", "--bare", "--template=", gitDir], { env: this.#env, signal });
+    return gitDir;
   }
 
   #gitDirOf(repositoryId: string): string {
@@ -228,6 +233,18 @@ function killGroup(leader: number): void {
     process.kill(-leader, "SIGKILL");
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== "ESRCH") throw error;
+  }
+}
+
+/** Locks of a git that was ended by force, which every later one would take for another's; nobody else writes to this folder. */
+async function removeLocks(gitDir: string): Promise<void> {
+  for (const folder of [gitDir, join(gitDir, KEPT_COMMITS)]) {
+    const names = await readdir(folder).catch((error: NodeJS.ErrnoException) => {
+      if (error.code === "ENOENT") return [];
+      throw error;
+    });
+    const locks = names.filter((name) => name.endsWith(".lock"));
+    await Promise.all(locks.map((name) => rm(join(folder, name), { force: true })));
   }
 }
 

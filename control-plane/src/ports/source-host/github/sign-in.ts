@@ -5,14 +5,12 @@ import { higher, type Role } from "../../../role.ts";
 import type { HostAnswer, HostClient } from "../host-client.ts";
 import { GrantRevoked, HostUnavailable, SignInRefused } from "../host-errors.ts";
 import type { Identity, OwnerAccess, PersonGrant, SignInProvider } from "../remote-host.ts";
+import { Renewals } from "../renewals.ts";
 import type { ApiCall, GitHubApi } from "./api.ts";
 import { ApiAccount, Installer, ownerFacts } from "./facts.ts";
 
 /** A grant is renewed when it ends within so long. */
 const SPARE_MS = 60_000;
-const RENEW_MS = 20_000;
-/** Renewals that are remembered. */
-const MOST_RENEWED = 1_000;
 /** What GitHub says where it is the platform's own set-up that it refuses (docs: "Troubleshooting OAuth app access token request errors"). */
 const OUR_FAULT: ReadonlySet<string> = new Set([
   "incorrect_client_credentials",
@@ -56,11 +54,7 @@ export class GitHubSignIn implements SignInProvider {
   readonly #clientAuth: oauth.ClientAuth;
   readonly #server: oauth.AuthorizationServer;
   readonly #send: HostClient["send"];
-  /**
-   * What came of a refresh token, which counts once: whoever asked may not have got to keep it, since GitHub failed at what they
-   * asked then, and comes back with the old one.
-   */
-  readonly #renewed = new Map<string, Promise<PersonGrant>>();
+  readonly #renewals = new Renewals();
 
   constructor({ api, client, webUrl, oauth: { id, secret } }: SignInOptions) {
     this.#api = api;
@@ -110,32 +104,21 @@ export class GitHubSignIn implements SignInProvider {
 
   fetchAccess: SignInProvider["fetchAccess"] = async (given, signal) => {
     const isEnding = given.expiresAt !== undefined && given.expiresAt - SPARE_MS < Date.now();
-    const grant = isEnding ? await this.#refresh(given) : given;
-    signal.throwIfAborted();
+    const grant = isEnding ? await this.#refresh(given, signal) : given;
     return { grant, owners: await this.#fetchOwners(grant, signal) };
   };
 
-  #refresh({ refreshToken }: PersonGrant): Promise<PersonGrant> {
+  #refresh({ refreshToken }: PersonGrant, signal: AbortSignal): Promise<PersonGrant> {
     if (refreshToken === undefined)
       throw new GrantRevoked(`What ${this.#api.title} granted has ended. Sign in again.`);
-    const known = this.#renewed.get(refreshToken);
-    if (known !== undefined) return known;
-    const [oldest = refreshToken] = this.#renewed.keys();
-    if (this.#renewed.size >= MOST_RENEWED) this.#renewed.delete(oldest);
-    const renewed = this.#renew(refreshToken);
-    this.#renewed.set(refreshToken, renewed);
-    renewed.catch(() => this.#renewed.delete(refreshToken));
-    return renewed;
-  }
-
-  /** Not broken off by whoever asked: what GitHub grants then would be lost. */
-  #renew(refreshToken: string): Promise<PersonGrant> {
-    return this.#requestGrant(
-      (options) =>
-        oauth.refreshTokenGrantRequest(this.#server, this.#client, this.#clientAuth, refreshToken, options),
-      AbortSignal.timeout(RENEW_MS),
-      () => new GrantRevoked(`${this.#api.title} does not renew what was granted. Sign in again.`),
-    );
+    const renew = (patience: AbortSignal) =>
+      this.#requestGrant(
+        (options) =>
+          oauth.refreshTokenGrantRequest(this.#server, this.#client, this.#clientAuth, refreshToken, options),
+        patience,
+        () => new GrantRevoked(`${this.#api.title} does not renew what was granted. Sign in again.`),
+      );
+    return this.#renewals.once(refreshToken, renew, signal);
   }
 
   async #requestGrant(

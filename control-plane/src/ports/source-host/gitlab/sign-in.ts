@@ -1,4 +1,3 @@
-import { createHash } from "node:crypto";
 import * as oauth from "oauth4webapi";
 import { z } from "zod";
 import { higher, type Role } from "../../../role.ts";
@@ -6,6 +5,7 @@ import type { HostAnswer, HostClient } from "../host-client.ts";
 import type { GitLabConfig } from "../host-config.ts";
 import { GrantRevoked, HostUnavailable, SignInRefused } from "../host-errors.ts";
 import type { Identity, OwnerAccess, OwnerFacts, PersonGrant, SignInProvider } from "../remote-host.ts";
+import { Renewals } from "../renewals.ts";
 import { messageOf, openGitLabApi } from "./api.ts";
 import { GitLabFacts, Group, ownerOfGroup, ownerOfPerson } from "./facts.ts";
 
@@ -13,13 +13,6 @@ import { GitLabFacts, Group, ownerOfGroup, ownerOfPerson } from "./facts.ts";
 const SCOPES = "read_user read_api";
 /** A grant is renewed this long before it expires. */
 const EARLY_MS = 60_000;
-/**
- * So long a renewed grant is given to whoever still comes with the old one, which GitLab takes only once: because they came at the
- * same time, or because what they asked for failed after the renewal. Half of the two hours for which GitLab's grants count.
- */
-const REMEMBERED_MS = 3_600_000;
-const MOST_REMEMBERED = 10_000;
-const RENEW_MS = 30_000;
 
 /** https://docs.gitlab.com/api/members/#roles */
 const LEVELS = { reporter: 20, developer: 30, maintainer: 40 } as const;
@@ -47,7 +40,7 @@ export function openSignIn(options: {
   };
   const us: oauth.Client = { client_id: oauthClient.id };
   const secret = oauth.ClientSecretPost(oauthClient.secret.reveal());
-  const renewals = new Map<string, { readonly until: number; readonly grant: Promise<PersonGrant> }>();
+  const renewals = new Renewals();
 
   const through = (signal: AbortSignal) => ({
     // An on-prem host may be reached by plain HTTP, where its operator says so in its address.
@@ -71,9 +64,7 @@ export function openSignIn(options: {
         isRefusal(answer) ? new GrantRevoked(`${title} takes the grant no more.`) : undefined,
     });
 
-  /** Nobody's leaving stops it: what GitLab gives for the old grant, which counts no more, must not be lost. */
-  async function renew(refreshToken: string): Promise<PersonGrant> {
-    const signal = AbortSignal.timeout(RENEW_MS);
+  async function renew(refreshToken: string, signal: AbortSignal): Promise<PersonGrant> {
     try {
       const response = await oauth.refreshTokenGrantRequest(
         endpoints,
@@ -87,22 +78,6 @@ export function openSignIn(options: {
       const revoked = new GrantRevoked(`${title} does not renew the grant.`, { cause: error });
       throw failureOf(error, title, revoked);
     }
-  }
-
-  /** Once for each refresh token, by whomever and however often it is asked for. */
-  function renewOnce(refreshToken: string): Promise<PersonGrant> {
-    const now = Date.now();
-    for (const [digest, { until }] of renewals) {
-      if (until > now && renewals.size < MOST_REMEMBERED) break;
-      renewals.delete(digest);
-    }
-    const digest = createHash("sha256").update(refreshToken).digest("base64");
-    const known = renewals.get(digest);
-    if (known !== undefined) return known.grant;
-    const grant = renew(refreshToken);
-    renewals.set(digest, { until: now + REMEMBERED_MS, grant });
-    grant.catch(() => renewals.delete(digest));
-    return grant;
   }
 
   return {
@@ -150,7 +125,7 @@ export function openSignIn(options: {
       const expires = given.expiresAt !== undefined && given.expiresAt - EARLY_MS <= Date.now();
       const grant =
         expires && given.refreshToken !== undefined
-          ? await unlessAborted(renewOnce(given.refreshToken), signal)
+          ? await renewals.once(given.refreshToken, renew.bind(undefined, given.refreshToken), signal)
           : given;
       const api = apiOf(grant);
       const facts = new GitLabFacts(api, { ...config, title });
@@ -218,18 +193,6 @@ function grantOf(answer: oauth.TokenEndpointResponse): PersonGrant {
     refreshToken: answer.refresh_token,
     expiresAt: answer.expires_in === undefined ? undefined : Date.now() + answer.expires_in * 1000,
   };
-}
-
-async function unlessAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
-  signal.throwIfAborted();
-  const aborted = Promise.withResolvers<never>();
-  const abort = () => aborted.reject(signal.reason);
-  signal.addEventListener("abort", abort);
-  try {
-    return await Promise.race([work, aborted.promise]);
-  } finally {
-    signal.removeEventListener("abort", abort);
-  }
 }
 
 /** 403 in GitLab's own words is how it answers for an account that is blocked. */
