@@ -317,6 +317,13 @@ describe("what the App may do", () => {
     expect(await it.host.fetchHead(key, branch, signal())).toMatchObject({ commit });
   });
 
+  test("finds no branch by a name that it had", async () => {
+    await using it = await startGitHub();
+    const { key, branch } = it.linked;
+    it.gitHub.world.renamedBranches.set(branch, "trunk");
+    expect(await it.host.fetchHead(key, branch, signal())).toBeUndefined();
+  });
+
   test("waits for a new token to be known everywhere, for a while", async () => {
     await using it = await startGitHub();
     const { key, branch, commit } = it.linked;

@@ -1,15 +1,25 @@
+import { KnownError } from "@openfaas-cloud/shared/known-error.ts";
 import type { Sealing } from "../../sealing.ts";
 import type { Store } from "../store/store.ts";
 import { HostConfig, instanceOf } from "./host-config.ts";
 
 const PURPOSE = "source-host";
 
-/** The source hosts that were added from the dashboard, oldest first. */
+/** The source hosts that were added from the dashboard, oldest first. @throws KnownError `data-unusable` */
 export async function readStoredHosts(store: Store, sealing: Sealing): Promise<readonly HostConfig[]> {
   const rows = await store.selectFrom("source_hosts").selectAll().orderBy("created_at").execute();
-  return rows.map(({ instance, sealed }) =>
-    HostConfig.parse(JSON.parse(sealing.open([PURPOSE, instance], sealed))),
-  );
+  return rows.map(({ instance, sealed }) => {
+    try {
+      return HostConfig.parse(JSON.parse(sealing.open([PURPOSE, instance], sealed)));
+    } catch {
+      // Not its cause, which may quote what was opened.
+      throw new KnownError(
+        "data-unusable",
+        `What is kept of the source host ${instance} cannot be opened: it was sealed under another key, or changed. ` +
+          "Put back the data folder's keys as they were when it was added.",
+      );
+    }
+  });
 }
 
 /**

@@ -212,6 +212,11 @@ export class Rest {
   async #getBranch(asked: Asked): Promise<RestAnswer> {
     return this.#inRepository(asked, "contents", async (repository) => {
       const branch = must(asked.parameters["branch"], "a branch");
+      const renamed = this.#it.world.renamedBranches.get(branch);
+      if (renamed !== undefined) {
+        const location = `${this.#it.url()}/repositories/${repository.id}/branches/${renamed}`;
+        return { status: 301, headers: { location }, body: { message: "Moved Permanently" } };
+      }
       const head = await this.#it.git.head(String(repository.id), branch);
       if (head === undefined) return { status: 404, body: { message: "Branch not found" } };
       const base = this.#it.api.example("branch-get") as { commit: Fields & { commit: Fields } };

@@ -92,6 +92,8 @@ export class World {
   readonly installations = new Map<number, Installation>();
   readonly installationTokens = new Map<string, InstallationToken>();
   readonly personTokens = new Map<string, PersonToken>();
+  /** New names by old ones, of every repository. */
+  readonly renamedBranches = new Map<string, string>();
   readonly refreshTokens = new Map<string, Account>();
   /** Of organisations, by person. */
   readonly memberships = new Map<Account, Map<Account, "admin" | "member">>();

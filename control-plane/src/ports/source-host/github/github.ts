@@ -1,7 +1,7 @@
 import { Secret } from "@openfaas-cloud/shared/env.ts";
 import { type BranchName, CommitSha } from "@openfaas-cloud/shared/names.ts";
 import { z } from "zod";
-import { type HostClient, openHostClient } from "../host-client.ts";
+import { type HostAnswer, type HostClient, openHostClient } from "../host-client.ts";
 import { type GitHubConfig, instanceOf } from "../host-config.ts";
 import { HostUnavailable } from "../host-errors.ts";
 import { KeyedQueue } from "../keyed-queue.ts";
@@ -139,6 +139,7 @@ class GitHub implements RemoteHost {
       const call = { method: "GET", path, token, signal } as const;
       const answer = await this.#api.send(call);
       if (answer.status === 404 && isBranchMissing(answer.text)) return undefined;
+      if (answer.status === 301 && isBranchRenamed(answer, branch)) return undefined;
       const { commit } = this.#api.parse(answer, Branch, call);
       return { commit: commit.sha, message: commit.commit.message, author: commit.commit.author?.name ?? "" };
     });
@@ -237,6 +238,12 @@ const Branch = z.object({
 /** GitHub says `Branch not found` there, and `Not Found` where it is the repository. */
 function isBranchMissing(text: string): boolean {
   return /"message"\s*:\s*"Branch not found"/.test(text);
+}
+
+/** GitHub leads on to what the branch is called now, as it leads on where the repository is called otherwise. */
+function isBranchRenamed({ headers }: HostAnswer, branch: BranchName): boolean {
+  const renamed = /\/branches\/(.+)$/.exec(URL.parse(headers.get("location") ?? "")?.pathname ?? "")?.[1];
+  return renamed !== undefined && ![branch, encodeURIComponent(branch)].includes(renamed);
 }
 
 function keyOf({ source, repositoryId }: RepositoryRef): SourceKey {
