@@ -1,10 +1,11 @@
 import { createHmac, randomUUID } from "node:crypto";
-import { createServer, type IncomingMessage, request, type Server, type ServerResponse } from "node:http";
-import type { AddressInfo, LookupFunction } from "node:net";
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
+import type { AddressInfo } from "node:net";
 import { text } from "node:stream/consumers";
 import { must } from "@openfaas-cloud/shared/must.ts";
 import type { CommitSha } from "@openfaas-cloud/shared/names.ts";
 import type { Trouble } from "../../contracts/remote-host.ts";
+import { bringDelivery } from "../bring-delivery.ts";
 import { FakeGit, type GitAccess } from "../fake-git.ts";
 import { recorded } from "./payloads.ts";
 import { PUBLISHED_API } from "./published-api.ts";
@@ -20,8 +21,6 @@ import {
 } from "./world.ts";
 
 const API = "/api/v3";
-/** As long as GitHub waits for an answer. */
-const DELIVERY_MS = 10_000;
 const NO_COMMIT = "0".repeat(40);
 
 /** A call that came, and what became of it. */
@@ -306,7 +305,7 @@ export class FakeGitHub implements AsyncDisposable {
     sent: Pick<HookDelivery, "event" | "guid" | "body" | "isRedelivery">,
   ): Promise<HookDelivery> {
     const { headers, body } = this.sign(sent.event, sent.body, { guid: sent.guid });
-    const status = await bring(must(this.app.hookUrl, "a hook"), headers, body);
+    const status = await bringDelivery(must(this.app.hookUrl, "a hook"), headers, body);
     return this.#keep({ ...sent, status, deliveredAt: Date.now() });
   }
 
@@ -419,21 +418,6 @@ export class FakeGitHub implements AsyncDisposable {
     await this.git[Symbol.asyncDispose]();
     if (this.faults.length > 0) throw new Error(`not as GitHub describes it:\n${this.faults.join("\n")}`);
   }
-}
-
-/** For whom every host is this machine: not every resolver knows `*.localhost`. @returns 0 where nobody answered. */
-function bring(url: string, headers: Record<string, string>, body: Buffer): Promise<number> {
-  const { promise, resolve } = Promise.withResolvers<number>();
-  const lookup: LookupFunction = (_host, { all }, found) =>
-    all ? found(null, [{ address: "127.0.0.1", family: 4 }]) : found(null, "127.0.0.1", 4);
-  const options = { method: "POST", headers, lookup, signal: AbortSignal.timeout(DELIVERY_MS) };
-  const sent = request(url, options, (answer) => {
-    answer.resume();
-    answer.once("close", () => resolve(answer.statusCode ?? 0));
-  });
-  sent.once("error", () => resolve(0));
-  sent.end(body);
-  return promise;
 }
 
 function written({ html, json, location }: WebAnswer): { headers: Record<string, string>; content: string } {

@@ -9,6 +9,7 @@ import { Agent, fetch } from "undici";
 import type { z } from "zod";
 import type { RawDelivery } from "../../../src/ports/source-host/remote-host.ts";
 import type { Trouble } from "../../contracts/remote-host.ts";
+import { bringDelivery } from "../bring-delivery.ts";
 import { FakeGit } from "../fake-git.ts";
 import type { Authority } from "./authority.ts";
 import {
@@ -260,10 +261,9 @@ export class FakeGitLab implements AsyncDisposable {
 
   async send(hook: Hook, delivery: RawDelivery): Promise<number> {
     const headers = delivery.headers as Record<string, string>;
-    const answer = await fetch(hook.url, { method: "POST", headers, body: delivery.body });
-    await answer.body?.cancel();
-    this.sent.push({ hook, delivery, status: answer.status });
-    return answer.status;
+    const status = await bringDelivery(hook.url, headers, delivery.body);
+    this.sent.push({ hook, delivery, status });
+    return status;
   }
 
   // What GitLab answers.
