@@ -68,12 +68,26 @@ describe("a run of which only a delivery says that its commit is the head", () =
 
   it("does not wait for a host that asks to be left alone for long", async () => {
     await using it = await openUnconfirmed();
-    it.host.beforeAnswer = (what) => {
-      if (what !== "commit") return SILENT();
+    it.host.beforeAnswer = () => {
       throw new HostUnavailable("GitHub takes no more requests for now.", { retryAfterMs: 3_600_000 });
     };
     expect(await it.execute()).toMatchObject({ state: "failed", reason_kind: "platform-unavailable" });
     expect((await it.logOf(it.run.id)).text).not.toContain("Trying again");
+  });
+
+  it("is not deployed on the delivery's word, though the host gives the commit to whoever asks for it", async () => {
+    await using it = await openUnconfirmed();
+    it.host.beforeAnswer = (what) => (what === "head" ? SILENT() : undefined);
+    expect(await it.execute()).toMatchObject({ state: "failed", reason_kind: "platform-unavailable" });
+  });
+
+  it("is not deployed where the host takes too long to say", async () => {
+    await using it = await openUnconfirmed();
+    it.host.beforeAnswer = (what, signal) =>
+      what === "head"
+        ? new Promise((_, reject) => signal.addEventListener("abort", () => reject(signal.reason)))
+        : undefined;
+    expect(await it.execute()).toMatchObject({ state: "failed", reason_kind: "platform-unavailable" });
   });
 
   it("goes on where the host confirms it", async () => {

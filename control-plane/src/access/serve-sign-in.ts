@@ -100,10 +100,6 @@ interface Explanation {
 
 const EXPLANATIONS: Readonly<Record<SignInProblem, Explanation>> = {
   "unknown-host": { status: 404, text: () => "There is no such place to sign in with." },
-  "too-many": {
-    status: 429,
-    text: () => "Too many sign-ins were begun and not finished. Try again in a few minutes.",
-  },
   stale: {
     status: 400,
     text: () => "This sign-in was finished already, took too long, or was begun in another browser.",
@@ -128,7 +124,7 @@ const EXPLANATIONS: Readonly<Record<SignInProblem, Explanation>> = {
 /** Plain: the platform's pages load nothing but files of the dashboard, and whatever the request said is not among it. */
 function explain(reply: FastifyReply, { problem, title }: SignInFailed): FastifyReply {
   const { status, text } = EXPLANATIONS[problem];
-  if (status === 429 || status === 503) reply.header("retry-after", "60");
+  if (status === 503) reply.header("retry-after", "60");
   return reply
     .code(status)
     .type("text/html; charset=utf-8")

@@ -31,7 +31,6 @@ const MAX_NAME = 200;
 /** Why somebody is not signed in. */
 export type SignInProblem =
   | "unknown-host"
-  | "too-many"
   | "stale"
   | "denied"
   | "refused"
@@ -145,10 +144,11 @@ export class SignIns {
         select.fn.countAll<number>().filterWhere("address", "=", address).as("ofAddress"),
       ])
       .executeTakeFirstOrThrow();
-    if (Number(ofAddress) >= MOST_OF_ADDRESS) throw new SignInFailed("too-many");
-    if (Number(all) < MOST_WAITING) return;
-    // Whoever fills the table from many addresses drives out what was begun first, and keeps nobody from beginning.
-    const oldest = store.selectFrom("sign_ins").select("hash").orderBy("expires_at").limit(1);
+    const isFull = Number(ofAddress) >= MOST_OF_ADDRESS;
+    if (!isFull && Number(all) < MOST_WAITING) return;
+    // Whoever begins many drives out what was begun first, at their own address first, and keeps nobody from beginning.
+    let oldest = store.selectFrom("sign_ins").select("hash").orderBy("expires_at").limit(1);
+    if (isFull) oldest = oldest.where("address", "=", address);
     await store.deleteFrom("sign_ins").where("hash", "in", oldest).execute();
   }
 

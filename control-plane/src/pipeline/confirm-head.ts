@@ -9,9 +9,10 @@ import { Rejected } from "../rejected.ts";
 const ASK_MS = 10_000;
 
 /**
- * Asks again whether the commit of a run is the head of its branch, where only a delivery said so. Goes on where the host is
- * still silent: the checkout says that, if it is silent too.
- * @throws Rejected `superseded` where the branch is elsewhere; the head is deployed instead.
+ * Asks again whether the commit of a run is the head of its branch, where only a delivery said so: not every host signs what its
+ * deliveries say, so that alone deploys nothing.
+ * @throws Rejected `superseded` where the branch is elsewhere; the head is deployed instead. HostUnavailable where the host is
+ *   still silent.
  */
 export type ConfirmHead = (run: Run, signal: AbortSignal) => Promise<void>;
 
@@ -42,7 +43,7 @@ export function openConfirmHead(ports: {
       if (head !== undefined) await ports.deployHead(host, repository, cause, impatient);
     } catch (error) {
       signal.throwIfAborted();
-      if (impatient.aborted || error instanceof HostUnavailable) return;
+      if (impatient.aborted) throw new HostUnavailable(`${host.title} is not answering.`, { cause: error });
       throw error;
     }
     throw new Rejected("superseded", elsewhere(host, branch, CommitSha.parse(run.commit_sha), head));
