@@ -346,4 +346,15 @@ describe("who may sign in", () => {
     const owners = await world.open(undefined);
     expect(await owners.maySignIn({ instance: "github.com", owners: [ALICE] })).toBe(false);
   });
+
+  it("is missed in the log before anybody asks", async () => {
+    await using world = await openWorld();
+    const told: string[] = [];
+    await openAllowedOwners({
+      source: { kind: "file", file: join(world.dir, "nowhere") },
+      dir: join(world.dir, "customers"),
+      logger: pino({ level: "warn" }, { write: (line) => void told.push(line) }),
+    });
+    expect(await eventually("it is told", () => told[0])).toContain("ENOENT");
+  });
 });

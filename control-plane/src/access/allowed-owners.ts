@@ -52,6 +52,8 @@ export interface AllowedOwnersOptions {
 export async function openAllowedOwners(options: AllowedOwnersOptions): Promise<AllowedOwners> {
   const { source } = options;
   const list = source && (await CachedList.open({ ...options, source }));
+  // At once and beside the start, so that one that cannot be read is in the log before anybody asks.
+  list?.current().catch(() => undefined);
   return {
     isAllowed: async (asked) => (await list?.current())?.has(asked) ?? false,
     async maySignIn({ instance, owners }) {
