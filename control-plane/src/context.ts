@@ -65,6 +65,7 @@ export interface ControlPlane extends AsyncDisposable {
     readonly deployed: number;
     readonly exampleUrl: string | null;
     readonly isolation: string;
+    readonly tokenCounts: boolean;
   }>;
 }
 
@@ -119,7 +120,7 @@ export async function openControlPlane(config: ControlPlaneConfig, logger: Logge
     }),
   );
 
-  const person = await openLocalAccess(store, config, runtime.isolation);
+  const { person, tokenCounts } = await openLocalAccess(store, config, runtime.isolation);
   const restoring = new AbortController();
   await Promise.race([
     restore({ store, runtime, secrets, logs, logger }, restoring.signal),
@@ -264,7 +265,10 @@ export async function openControlPlane(config: ControlPlaneConfig, logger: Logge
     port: portOf(server.server.address()),
     adminPort: portOf(admin.server.address()),
     signInLink: async () => urls.signIn(await makeSignInCode(store, person.subject)),
-    status: () => status(store, config.local.owner, runtime.isolation, urls),
+    status: async () => ({
+      ...(await status(store, config.local.owner, runtime.isolation, urls)),
+      tokenCounts,
+    }),
     [Symbol.asyncDispose]: () => close.disposeAsync(),
   };
 }
@@ -289,8 +293,8 @@ async function openLocalAccess(store: Store, config: ControlPlaneConfig, isolati
   // One person, whichever owner the platform was started for: the same token goes on working for all of them.
   const person = { subject: LOCAL_PERSON, name: slug };
   await ensureMember(store, person, owner.id);
-  await ensureAccessToken(store, person, "start command", token.reveal());
-  return person;
+  const tokenCounts = await ensureAccessToken(store, person, "start command", token.reveal());
+  return { person, tokenCounts };
 }
 
 async function openVersions(store: Store) {

@@ -129,6 +129,20 @@ describe("an access token", () => {
     expect(await it.store.selectFrom("access_tokens").select("name").execute()).toHaveLength(1);
   });
 
+  it("of the start command stays revoked when the next start brings it again", async () => {
+    const { it, browser } = await openWithLocal();
+    const [start] = await list(browser);
+    await browser.ask("mutation", "tokens.revoke", { id: start?.id });
+    expect((await withToken(it, START_TOKEN)).status).toBe(401);
+    expect(await ensureAccessToken(it.store, LOCAL, "start command", START_TOKEN)).toBe(false);
+    expect((await withToken(it, START_TOKEN)).status).toBe(401);
+    expect(await toldToEdge(it, START_TOKEN)).toEqual({ kind: "unknown" });
+    const next = `${START_TOKEN}-next`;
+    expect(await ensureAccessToken(it.store, LOCAL, "start command", next)).toBe(true);
+    expect((await withToken(it, next)).status).toBe(200);
+    expect(await list(browser)).toHaveLength(1);
+  });
+
   it("is one of a hundred at most", async () => {
     const { it } = await openWithLocal();
     const wanted = (name: string) => ({ name, scopes: ["read"] as const, expiresAt: null });

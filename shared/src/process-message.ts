@@ -36,6 +36,8 @@ export const StatusReply = z.object({
   exampleUrl: z.url().nullable(),
   /** How functions are kept apart on this machine, in a sentence for the person who started it. */
   isolation: z.string(),
+  /** Whether the token that the control plane was started with counts: the local person may have revoked it. */
+  tokenCounts: z.boolean(),
 });
 export type StatusReply = z.infer<typeof StatusReply>;
 

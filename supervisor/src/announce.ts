@@ -2,14 +2,16 @@ import type { Platform } from "./supervisor.ts";
 
 /** What a person is told once everything runs: lines to click or to copy. */
 export function announcement(platform: Platform): string {
-  const { owner, token, gitBaseUrl, exampleUrl } = platform;
-  const git = `${gitBaseUrl.replace("://", `://${owner}:${token}@`)}/${owner}/<repository>.git`;
+  const { owner, token, gitBaseUrl, exampleUrl, tokenFile } = platform;
+  const who = token === undefined ? owner : `${owner}:${token}`;
+  const git = `${gitBaseUrl.replace("://", `://${who}@`)}/${owner}/<repository>.git`;
   const rows: [string, string][] = [
     ["Sign in", `${platform.signInUrl}  (works once)`],
     ["Dashboard", platform.dashboardUrl],
     ...(exampleUrl === null ? [] : [["Try", `curl ${exampleUrl}`] satisfies [string, string]]),
     ["Deploy", `git remote add cloud ${git}`],
     ["", "git push cloud main"],
+    ...(token === undefined ? [["Token", revoked(tokenFile)] satisfies [string, string]] : []),
     ["Metrics", `${platform.edgeMetricsUrl}  (edge)`],
     ["", `${platform.controlPlaneMetricsUrl}  (control plane)`],
     ["Isolation", platform.isolation],
@@ -17,6 +19,10 @@ export function announcement(platform: Platform): string {
   ];
   const table = rows.map(([label, value]) => `  ${label.padEnd(9)}  ${value}`).join("\n");
   return `\nOpenFaaS Cloud is ready.\n\n${table}\n\nCtrl-C stops it; the next start finds everything as it is.\n`;
+}
+
+function revoked(file: string): string {
+  return `that of this command was revoked; remove ${file} and start again for a new one`;
 }
 
 /** The same for programs, as one line of JSON. */

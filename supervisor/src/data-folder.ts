@@ -27,6 +27,9 @@ export interface Keys {
   readonly pushToken: string;
 }
 
+/** The file of it, below the keys. */
+export const PUSH_TOKEN = "push-token";
+
 /** @throws KnownError `data-unusable`, with everything as it was */
 export function openDataFolder(given: string): DataFolder {
   const path = resolve(given);
@@ -52,7 +55,7 @@ export function openDataFolder(given: string): DataFolder {
 export async function keepKeys(data: DataFolder): Promise<Keys> {
   return {
     feedCredential: await keep(join(data.keys, "feed-credential"), ""),
-    pushToken: await keep(join(data.keys, "push-token"), "ofc_"),
+    pushToken: await keep(join(data.keys, PUSH_TOKEN), "ofc_"),
   };
 }
 

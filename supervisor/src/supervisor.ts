@@ -3,7 +3,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { KnownError } from "@openfaas-cloud/shared/known-error.ts";
 import type { ReadyMessage, StatusReply } from "@openfaas-cloud/shared/process-message.ts";
-import { checkOwner, chooseOwner, keepKeys, openDataFolder } from "./data-folder.ts";
+import { checkOwner, chooseOwner, keepKeys, openDataFolder, PUSH_TOKEN } from "./data-folder.ts";
 import { DataLock } from "./data-lock.ts";
 import type { ExamplePush } from "./example.ts";
 import type { Options } from "./options.ts";
@@ -25,7 +25,9 @@ const ROOT = fileURLToPath(new URL("../..", import.meta.url));
 export interface Platform {
   readonly data: string;
   readonly owner: string;
-  readonly token: string;
+  /** `undefined` where it was revoked; the file that it is in is to go for there to be a new one. */
+  readonly token: string | undefined;
+  readonly tokenFile: string;
   readonly dashboardUrl: string;
   readonly signInUrl: string;
   readonly gitBaseUrl: string;
@@ -137,7 +139,8 @@ export class Supervisor {
     return {
       data: data.path,
       owner,
-      token: keys.pushToken,
+      token: status.tokenCounts ? keys.pushToken : undefined,
+      tokenFile: join(data.keys, PUSH_TOKEN),
       dashboardUrl: `${systemUrl}/dashboard/`,
       signInUrl: (await this.#controlPlane.request("sign-in-link")).url,
       gitBaseUrl: `${systemUrl}/git`,
@@ -172,7 +175,7 @@ export class Supervisor {
     const controlPlane = this.#controlPlane;
     if (controlPlane === undefined) throw new Error("the example is pushed once the control plane runs");
     const status = await controlPlane.request("status");
-    if (status.deployed > 0 || this.#options.empty) return status;
+    if (status.deployed > 0 || this.#options.empty || !status.tokenCounts) return status;
     // Loaded only here: most starts have something deployed, and do without what it needs in memory.
     const { ExampleFailed, pushExample } = await import("./example.ts");
     try {

@@ -6,6 +6,7 @@ const PLATFORM: Platform = {
   data: "/data",
   owner: "alice",
   token: "ofc_token",
+  tokenFile: "/data/keys/push-token",
   dashboardUrl: "http://system.localhost:8080/dashboard/",
   signInUrl: "http://system.localhost:8080/sign-in",
   gitBaseUrl: "http://system.localhost:8080/git",
@@ -23,6 +24,13 @@ test("people are told where the metrics of either plane are", () => {
     "  Metrics    http://127.0.0.1:9001/metrics  (edge)",
     "             http://127.0.0.1:9002/metrics  (control plane)",
   ]);
+});
+
+test("a token that was revoked is not printed, and what to do for a new one is", () => {
+  const told = announcement({ ...PLATFORM, token: undefined });
+  expect(told).toContain("http://alice@system.localhost:8080/git/alice/");
+  expect(told).toContain("remove /data/keys/push-token and start again");
+  expect(announcement(PLATFORM)).not.toContain("revoked");
 });
 
 test("so are programs", () => {

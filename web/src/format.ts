@@ -14,6 +14,7 @@ const dayAndClock = new Intl.DateTimeFormat(locale, {
   minute: "2-digit",
 });
 const full = new Intl.DateTimeFormat(locale, { dateStyle: "full", timeStyle: "long" });
+const day = new Intl.DateTimeFormat(locale, { dateStyle: "medium" });
 const count = new Intl.NumberFormat(locale);
 
 export function formatCount(value: number): string {
@@ -33,6 +34,11 @@ export function formatClock(at: number, now: number): string {
 
 export function formatClockWithSeconds(at: number): string {
   return clockWithSeconds.format(at);
+}
+
+/** `21 Nov 2026` */
+export function formatDay(at: number): string {
+  return day.format(at);
 }
 
 export function formatFull(at: number): string {

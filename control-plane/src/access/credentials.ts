@@ -22,17 +22,17 @@ export interface KnownPerson {
 
 /**
  * Makes `token` the person's one token of this name, for everything: what had the name before counts no more, and edges are to
- * be told so (`revokedIds`). Only its hash is kept.
+ * be told so (`revokedIds`). Only its hash is kept. @returns false where the person has revoked this very token: it stays so.
  */
 export async function ensureAccessToken(
   store: Store,
   person: KnownPerson,
   name: string,
   token: string,
-): Promise<void> {
+): Promise<boolean> {
   const hash = sha256(token);
   const scopes = JSON.stringify(EVERY_SCOPE);
-  await store.transaction().execute(async (transaction) => {
+  return store.transaction().execute(async (transaction) => {
     const replaced = await transaction
       .deleteFrom("access_tokens")
       .where("subject", "=", person.subject)
@@ -41,7 +41,7 @@ export async function ensureAccessToken(
       .returning(["id", "epoch"])
       .execute();
     for (const old of replaced) await revokeForEdges(transaction, old);
-    await transaction
+    const { expires_at } = await transaction
       .insertInto("access_tokens")
       .values({
         id: newId(),
@@ -54,7 +54,9 @@ export async function ensureAccessToken(
         last_used_at: null,
       })
       .onConflict((conflict) => conflict.column("hash").doUpdateSet({ subject: person.subject, scopes }))
-      .execute();
+      .returning("expires_at")
+      .executeTakeFirstOrThrow();
+    return expires_at === null;
   });
 }
 
@@ -124,14 +126,19 @@ export async function revokeAccessToken(
   id: string,
 ): Promise<string | undefined> {
   return store.transaction().execute(async (transaction) => {
-    const gone = await transaction
-      .deleteFrom("access_tokens")
+    const token = await transaction
+      .selectFrom("access_tokens")
+      .select(["id", "epoch", "name", "scopes"])
       .where("id", "=", id)
       .where("subject", "=", subject)
-      .returning(["id", "epoch", "name"])
       .executeTakeFirst();
-    if (gone) await revokeForEdges(transaction, gone);
-    return gone?.name;
+    if (!token) return undefined;
+    // Remembered, since the next start brings it again.
+    if (parseScopes(token.scopes).includes("sign-in"))
+      await transaction.updateTable("access_tokens").set({ expires_at: 0 }).where("id", "=", id).execute();
+    else await transaction.deleteFrom("access_tokens").where("id", "=", id).execute();
+    await revokeForEdges(transaction, token);
+    return token.name;
   });
 }
 

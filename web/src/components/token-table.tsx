@@ -1,4 +1,6 @@
+import { formatDay } from "../format.ts";
 import type { AccessToken } from "../trpc.ts";
+import { useNow } from "../use-now.ts";
 import { Age } from "./age.tsx";
 
 interface TokenTableProps {
@@ -36,13 +38,7 @@ export function TokenTable({ tokens, busy, onRevoke }: TokenTableProps) {
               {token.lastUsedAt === undefined ? "never" : <Age at={token.lastUsedAt} />}
             </td>
             <td data-label="Expires">
-              {token.expiresAt === undefined ? (
-                "never"
-              ) : (
-                <time dateTime={new Date(token.expiresAt).toISOString()}>
-                  {new Date(token.expiresAt).toLocaleDateString()}
-                </time>
-              )}
+              <Expiry at={token.expiresAt} />
             </td>
             <td className="text-md-end">
               <button
@@ -62,4 +58,11 @@ export function TokenTable({ tokens, busy, onRevoke }: TokenTableProps) {
       </tbody>
     </table>
   );
+}
+
+function Expiry({ at }: { at: number | undefined }) {
+  const now = useNow(60_000);
+  if (at === undefined) return "never";
+  if (at <= now) return "counts no more";
+  return <time dateTime={new Date(at).toISOString()}>{formatDay(at)}</time>;
 }
