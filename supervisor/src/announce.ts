@@ -2,7 +2,7 @@ import type { Platform } from "./supervisor.ts";
 
 /** What a person is told once everything runs: lines to click or to copy. */
 export function announcement(platform: Platform): string {
-  const { owner, token, gitBaseUrl, exampleUrl, tokenFile } = platform;
+  const { owner, token, gitBaseUrl, exampleUrl, tokenFile, listensOn } = platform;
   const who = token === undefined ? owner : `${owner}:${token}`;
   const git = `${gitBaseUrl.replace("://", `://${who}@`)}/${owner}/<repository>.git`;
   const rows: [string, string][] = [
@@ -12,6 +12,9 @@ export function announcement(platform: Platform): string {
     ["Deploy", `git remote add cloud ${git}`],
     ["", "git push cloud main"],
     ...(token === undefined ? [["Token", revoked(tokenFile)] satisfies [string, string]] : []),
+    ...(listensOn === undefined
+      ? []
+      : [["Listens", `${listensOn}, for a proxy on this machine`] satisfies [string, string]]),
     ["Metrics", `${platform.edgeMetricsUrl}  (edge)`],
     ["", `${platform.controlPlaneMetricsUrl}  (control plane)`],
     ["Isolation", platform.isolation],
@@ -28,7 +31,7 @@ function revoked(file: string): string {
 /** The same for programs, as one line of JSON. */
 export function announcementForPrograms(platform: Platform): string {
   const { dashboardUrl, signInUrl, gitBaseUrl, token, exampleUrl } = platform;
-  const { edgeMetricsUrl, controlPlaneMetricsUrl, pids, owner } = platform;
+  const { edgeMetricsUrl, controlPlaneMetricsUrl, pids, owner, listensOn } = platform;
   return `${JSON.stringify({
     dashboardUrl,
     signInUrl,
@@ -36,6 +39,7 @@ export function announcementForPrograms(platform: Platform): string {
     owner,
     token,
     exampleUrl,
+    listensOn,
     edgeMetricsUrl,
     controlPlaneMetricsUrl,
     pids,

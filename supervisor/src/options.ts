@@ -46,7 +46,9 @@ export function parseOptions(args: readonly string[]): Options {
 function parseUrl(text: string | undefined): string | undefined {
   if (text === undefined) return undefined;
   const url = URL.parse(text);
-  if (url === null || !/^https?:$/.test(url.protocol) || (text !== url.origin && text !== `${url.origin}/`)) {
+  // An address has no names below it, and every owner is one.
+  const isNamed = url !== null && /^https?:$/.test(url.protocol) && /[a-z][a-z0-9-]*$/.test(url.hostname);
+  if (!isNamed || (text !== url.origin && text !== `${url.origin}/`)) {
     throw new KnownError("usage", `--url must be an origin such as https://fn.example.com, not "${text}"`);
   }
   return url.origin;

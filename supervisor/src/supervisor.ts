@@ -33,6 +33,8 @@ export interface Platform {
   readonly gitBaseUrl: string;
   readonly exampleUrl: string | null;
   readonly isolation: string;
+  /** Where a proxy finds the platform; `undefined` where people come to the port themselves. */
+  readonly listensOn: string | undefined;
   readonly edgeMetricsUrl: string;
   readonly controlPlaneMetricsUrl: string;
   readonly pids: { readonly supervisor: number; readonly edge: number; readonly controlPlane: number };
@@ -146,6 +148,7 @@ export class Supervisor {
       gitBaseUrl: `${systemUrl}/git`,
       exampleUrl: status.exampleUrl,
       isolation: status.isolation,
+      listensOn: this.#options.url === undefined ? undefined : `127.0.0.1:${port}`,
       edgeMetricsUrl: `http://127.0.0.1:${edge.adminPort}/metrics`,
       controlPlaneMetricsUrl: `http://127.0.0.1:${controlPlane.adminPort}/metrics`,
       pids: {

@@ -12,6 +12,7 @@ const PLATFORM: Platform = {
   gitBaseUrl: "http://system.localhost:8080/git",
   exampleUrl: null,
   isolation: "none",
+  listensOn: undefined,
   edgeMetricsUrl: "http://127.0.0.1:9001/metrics",
   controlPlaneMetricsUrl: "http://127.0.0.1:9002/metrics",
   pids: { supervisor: 1, edge: 2, controlPlane: 3 },
@@ -31,6 +32,11 @@ test("a token that was revoked is not printed, and what to do for a new one is",
   expect(told).toContain("http://alice@system.localhost:8080/git/alice/");
   expect(told).toContain("remove /data/keys/push-token and start again");
   expect(announcement(PLATFORM)).not.toContain("revoked");
+});
+
+test("with a URL of its own the address for the proxy is told", () => {
+  expect(announcement({ ...PLATFORM, listensOn: "127.0.0.1:8080" })).toContain("127.0.0.1:8080, for a proxy");
+  expect(announcement(PLATFORM)).not.toContain("Listens");
 });
 
 test("so are programs", () => {

@@ -50,6 +50,8 @@ test.for([
   { what: "a port beyond the last one", args: ["--port", "65536"], says: "--port must be 0 to 65535" },
   { what: "a URL with a path", args: ["--url", "https://a.test/x"], says: "--url must be an origin" },
   { what: "a URL of another scheme", args: ["--url", "ftp://a.test"], says: "--url must be an origin" },
+  { what: "a URL of an address", args: ["--url", "http://127.0.0.1:8080"], says: "--url must be an origin" },
+  { what: "a URL of a long address", args: ["--url", "http://[::1]"], says: "--url must be an origin" },
   { what: "a bare domain", args: ["--url", "a.test"], says: "--url must be an origin" },
   { what: "a data folder without a name", args: ["--data", ""], says: "--data must name a folder" },
 ])("$what is refused in one line", ({ args, says }) => {

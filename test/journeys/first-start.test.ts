@@ -65,6 +65,9 @@ test("with a URL of its own everything is named by it, and the edge answers for 
   expect(signInUrl).toMatch(/^https:\/\/system\.fn\.example\.com\/dashboard\/sign-in#code=/);
   // Pushed to the edge under that name, and deployed.
   expect(exampleUrl).toBe("https://alice.fn.example.com/hello");
+  const throughProxy = { headers: { host: "alice.fn.example.com" } };
+  const answer = await platform.get(`http://${platform.ready.listensOn}/hello`, throughProxy);
+  expect(answer).toMatchObject({ status: 200, body: expect.stringContaining("Hello") });
 });
 
 test("the dashboard is served and metrics are not, where the public looks", async () => {

@@ -21,6 +21,7 @@ export interface Ready {
   readonly owner: string;
   readonly token: string;
   readonly exampleUrl: string | null;
+  readonly listensOn?: string;
   readonly edgeMetricsUrl: string;
   readonly controlPlaneMetricsUrl: string;
   readonly pids: { readonly supervisor: number; readonly edge: number; readonly controlPlane: number };
