@@ -28,7 +28,7 @@ export const USAGE = `npm start -- [flags]
   --json          one line of JSON on standard output when ready, everything else on standard error
   --help          this text
 
-The logs in <data>/logs say only what goes wrong, so they may be empty.
+The logs in <data>/logs say only what goes wrong, and control-plane.log what the audit trail says.
   LOG_LEVEL=info npm start         logs each call, and what the platform does besides
   EDGE_ACCESS_LOG=all npm start    logs each call and nothing more
 `;
