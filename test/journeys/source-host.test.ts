@@ -74,6 +74,9 @@ part("chromium")("a platform that is linked to GitHub", () => {
     await person.getByRole("row").filter({ hasText: "site" }).getByText("private").waitFor();
     await pictures(person.context(), person.url(), "repositories");
 
+    await person.goto(`${dashboardUrl}acme/hello`);
+    const link = person.getByRole("link", { name: "acme/site" });
+    expect(await link.getAttribute("href")).toBe(`${gitHub.url}/acme/site`);
     await person.goto(`${dashboardUrl}audit/acme`);
     await person.getByRole("row").filter({ hasText: "run.end" }).first().waitFor();
     await pictures(person.context(), person.url(), "audit");

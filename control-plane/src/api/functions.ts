@@ -3,7 +3,9 @@ import { DURATION_BUCKETS_S } from "@openfaas-cloud/shared/route.ts";
 import { TRPCError, tracked } from "@trpc/server";
 import { z } from "zod";
 import { replicasOf, stateOf } from "../function-state.ts";
+import { EMBEDDED } from "../ports/source-host/source-host.ts";
 import { type Deployed, findFunction, listDeployed } from "../ports/store/functions.ts";
+import { getRepository } from "../ports/store/repositories.ts";
 import type { OwnerRow } from "../ports/store/schema.ts";
 import type { UsageMinute } from "../ports/usage-source/usage-source.ts";
 import { toLogPageView } from "./logs.ts";
@@ -32,6 +34,7 @@ export const functionsRouter = router({
   get: ofFunction.query(async ({ ctx, input }): Promise<FunctionDetail> => {
     const { ports } = ctx;
     const deployed = await requireFunction(ctx.owner, input.name, ports);
+    const repository = await getRepository(ports.store, deployed.repository_id);
     const run = await ports.store
       .selectFrom("runs")
       .select(["message", "author"])
@@ -50,7 +53,11 @@ export const functionsRouter = router({
       secrets: parsed.secrets,
       labels: parsed.labels,
       annotations: parsed.annotations,
-      cloneUrl: ports.urls.clone(deployed.slug, deployed.repository),
+      repositoryUrl: repository.web_url === "" ? undefined : repository.web_url,
+      cloneUrl:
+        repository.source_host === EMBEDDED
+          ? ports.urls.clone(deployed.slug, deployed.repository)
+          : undefined,
       commitMessage: run.message,
       commitAuthor: run.author,
       runId: deployed.run_id,

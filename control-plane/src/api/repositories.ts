@@ -7,7 +7,7 @@ const MOST = 1_000;
 export const repositoriesRouter = router({
   /** All that the owner has linked or pushed, those that were unlinked last among them until their functions are gone. */
   list: ofOwner("viewer").query(async ({ ctx }): Promise<RepositoryView[]> => {
-    const { store, urls, hosts } = ctx.ports;
+    const { store, hosts } = ctx.ports;
     const { owner } = ctx;
     const rows = await store
       .selectFrom("repositories")
@@ -43,7 +43,6 @@ export const repositoriesRouter = router({
         host:
           row.source_host === EMBEDDED ? undefined : (hosts.find(row.source_host)?.title ?? row.source_host),
         webUrl: row.web_url === "" ? undefined : row.web_url,
-        cloneUrl: row.source_host === EMBEDDED ? urls.clone(owner.slug, row.name) : `${row.web_url}.git`,
         isPrivate: row.private === 1,
         branch: row.default_branch ?? undefined,
         functions: Number(row.functions ?? 0),

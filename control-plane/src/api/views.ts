@@ -27,7 +27,10 @@ export interface FunctionDetail extends FunctionSummary {
   readonly secrets: readonly string[];
   readonly labels: Readonly<Record<string, string>>;
   readonly annotations: Readonly<Record<string, string>>;
-  readonly cloneUrl: string;
+  /** Where people see it, for a repository of another source host. */
+  readonly repositoryUrl: string | undefined;
+  /** For one of the platform's own git. */
+  readonly cloneUrl: string | undefined;
   readonly commitMessage: string;
   readonly commitAuthor: string;
   readonly runId: string;
@@ -114,7 +117,6 @@ export interface RepositoryView {
   /** What people call the source host; `undefined` for the platform's own git. */
   readonly host: string | undefined;
   readonly webUrl: string | undefined;
-  readonly cloneUrl: string;
   readonly isPrivate: boolean;
   /** Which branch deploys; `undefined` where nothing was pushed yet. */
   readonly branch: string | undefined;

@@ -4,6 +4,7 @@ import type { FunctionDetail } from "../trpc.ts";
 import { CopyButton } from "./copy-button.tsx";
 import { Fact } from "./fact.tsx";
 import { GetBadge } from "./get-badge.tsx";
+import { Icon } from "./icon.tsx";
 
 export function GitCard({ detail }: { detail: FunctionDetail }) {
   return (
@@ -13,9 +14,16 @@ export function GitCard({ detail }: { detail: FunctionDetail }) {
       </h2>
       <dl className="card-body facts mb-0">
         <Fact term="Repository">
-          <span className="text-break">
-            {detail.owner}/{detail.repository}
-          </span>
+          {detail.repositoryUrl === undefined ? (
+            <span className="text-break">
+              {detail.owner}/{detail.repository}
+            </span>
+          ) : (
+            <a href={detail.repositoryUrl} rel="noreferrer" className="text-break">
+              {detail.owner}/{detail.repository}
+              <Icon name="open" className="ms-1 small" />
+            </a>
+          )}
         </Fact>
         <Fact term="Branch">
           <span className="text-break">{detail.branch}</span>
@@ -28,12 +36,14 @@ export function GitCard({ detail }: { detail: FunctionDetail }) {
             <CopyButton text={detail.commit} what="the commit" />
           </span>
         </Fact>
-        <Fact term="Clone">
-          <span className="d-inline-flex align-items-center mw-100">
-            <code className="text-break small">{detail.cloneUrl}</code>
-            <CopyButton text={detail.cloneUrl} what="the clone URL" />
-          </span>
-        </Fact>
+        {detail.cloneUrl !== undefined && (
+          <Fact term="Clone">
+            <span className="d-inline-flex align-items-center mw-100">
+              <code className="text-break small">{detail.cloneUrl}</code>
+              <CopyButton text={detail.cloneUrl} what="the clone URL" />
+            </span>
+          </Fact>
+        )}
         <Fact term="Run">
           <Link to={`/runs/${detail.runId}`}>The run that deployed it</Link>
         </Fact>
