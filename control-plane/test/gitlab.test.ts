@@ -1,11 +1,12 @@
 import { createHash, randomBytes } from "node:crypto";
 import { must } from "@openfaas-cloud/shared/must.ts";
-import { BranchName } from "@openfaas-cloud/shared/names.ts";
+import { BranchName, CommitSha } from "@openfaas-cloud/shared/names.ts";
 import { describe, expect, test, vi } from "vitest";
 import { part } from "../../test/support/parts.ts";
 import { GrantRevoked, HostUnavailable, SignInRefused } from "../src/ports/source-host/host-errors.ts";
 import type { PersonGrant, RepositoryFacts } from "../src/ports/source-host/remote-host.ts";
 import { type FakeRepository, remoteHostContract } from "./contracts/remote-host.ts";
+import type { GitAccess } from "./support/fake-git.ts";
 import { makeAuthority } from "./support/fake-gitlab/authority.ts";
 import type { CallName } from "./support/fake-gitlab/calls.ts";
 import {
@@ -56,6 +57,24 @@ async function rolesOf(it: GitLabUnderTest, grant: PersonGrant): Promise<Record<
 async function answerOf(it: GitLabUnderTest, path: string): Promise<{ body: unknown }> {
   const headers = { "private-token": it.gitlab.token };
   return { body: await (await fetch(`${it.gitlab.url}/api/v4${path}`, { headers })).json() };
+}
+
+/** @param look at what git came with, while it waits for an answer. */
+async function cloneHeld(
+  it: GitLabUnderTest,
+  project: FakeProject,
+  look: (access: GitAccess | undefined) => void,
+): Promise<void> {
+  const { ref, commit } = await describeProject(it.gitlab, project);
+  const held = it.gitlab.git.hold();
+  const fetched = it.host.fetchCommit(ref, commit, quietly());
+  const access = await held.arrived;
+  try {
+    look(access);
+  } finally {
+    held.release();
+    await fetched;
+  }
 }
 
 /** Nothing is cloned in most tests. */
@@ -215,21 +234,43 @@ describe("a project", () => {
     expect(await it.host.listRepositories(signal())).toEqual([]);
   });
 
-  test("is private unless everybody may read it, and is cloned by the token only then", async () => {
+  test("is private unless everybody may read it, and is cloned by a deploy token of its own only then", async () => {
     await using it = await startGitLab();
     for (const visibility of ["public", "internal", "private"] as const) {
       const project = await it.gitlab.addProject(visibility, it.acme, { topics: [TOPIC], visibility });
-      const { ref, commit } = await describeProject(it.gitlab, project);
       expect(await factsOf(it, project)).toMatchObject({ isPrivate: visibility !== "public" });
-      const held = it.gitlab.git.hold();
-      const fetched = it.host.fetchCommit(ref, commit, quietly());
-      const access = await held.arrived;
-      held.release();
-      await fetched;
-      expect(access).toEqual(
-        visibility === "public" ? undefined : { username: "oauth2", password: it.gitlab.token },
-      );
+      await cloneHeld(it, project, (access) => {
+        const made = it.gitlab.deployTokens;
+        expect(made).toHaveLength(visibility === "public" ? 0 : 1);
+        expect(access).toEqual(made[0] && { username: made[0].username, password: made[0].token });
+        for (const { asked } of made) {
+          expect(asked.scopes).toEqual(["read_repository"]);
+          const lifetimeMs = Date.parse(asked.expires_at ?? "") - Date.now();
+          expect(lifetimeMs).toBeGreaterThan(59 * 60_000);
+          expect(lifetimeMs).toBeLessThanOrEqual(60 * 60_000);
+        }
+      });
+      expect(it.gitlab.deployTokens).toEqual([]);
     }
+  });
+
+  test("has its deploy token taken back when it cannot be cloned", async () => {
+    await using it = await startGitLab();
+    const project = await it.gitlab.addProject("gone", it.acme, { topics: [TOPIC], visibility: "private" });
+    const { ref } = await describeProject(it.gitlab, project);
+    const missing = CommitSha.parse("e".repeat(40));
+    await expect(it.host.fetchCommit(ref, missing, quietly())).rejects.toThrow("holds no commit");
+    expect(it.gitlab.ledger.map(({ method }) => method)).toContain("DELETE");
+    expect(it.gitlab.deployTokens).toEqual([]);
+  });
+
+  test("is cloned by the platform's own token where that may make no others", async () => {
+    await using it = await startGitLab();
+    it.gitlab.botRole = "developer";
+    const project = await it.gitlab.addProject("ours", it.acme, { topics: [TOPIC], visibility: "private" });
+    await cloneHeld(it, project, (access) =>
+      expect(access).toEqual({ username: "oauth2", password: it.gitlab.token }),
+    );
   });
 
   test("that everybody may read gets no token, whatever git is asked for", async () => {

@@ -27,6 +27,8 @@ export interface CloneSource {
   /** Built by us, without credentials. */
   readonly url: string;
   readonly credential: CloneCredential | undefined;
+  /** Told once when nothing is cloned by it any more, however that ended. */
+  release?(): Promise<void>;
 }
 
 /**
@@ -87,7 +89,12 @@ export class RemoteClones {
       signal.throwIfAborted();
       const gitDir = await this.#prepare(repository.repositoryId, signal);
       if (!(await this.#holds(gitDir, checked))) {
-        await this.#fetch(gitDir, repository, checked, await source(), signal);
+        const from = await source();
+        try {
+          await this.#fetch(gitDir, repository, checked, from, signal);
+        } finally {
+          await from.release?.();
+        }
         if (!(await this.#holds(gitDir, checked))) throw missing(repository, checked);
       }
       return { gitDir };

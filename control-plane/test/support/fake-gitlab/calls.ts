@@ -156,6 +156,25 @@ export const Status = z.strictObject({
 });
 export type StatusAnswer = z.infer<typeof Status>;
 
+export const DeployTokenBody = z.strictObject({
+  name: z.string().max(255),
+  expires_at: time.optional(),
+  username: z.string().optional(),
+  scopes: z.array(z.enum(["read_repository", "read_registry", "write_registry"])).min(1),
+});
+export type DeployTokenBody = z.infer<typeof DeployTokenBody>;
+
+const DeployToken = z.strictObject({
+  id: Id,
+  name: z.string(),
+  username: z.string(),
+  expires_at: time.nullable(),
+  revoked: z.boolean(),
+  expired: z.boolean(),
+  token: z.string(),
+  scopes: DeployTokenBody.shape.scopes,
+});
+
 export const TokenBody = z.discriminatedUnion("grant_type", [
   z.strictObject({
     grant_type: z.literal("authorization_code"),
@@ -194,7 +213,7 @@ const Token = z.strictObject({
 });
 
 interface Call {
-  readonly method: "GET" | "POST";
+  readonly method: "GET" | "POST" | "DELETE";
   /** Below the instance's address. */
   readonly path: RegExp;
   readonly query: z.ZodType;
@@ -237,6 +256,20 @@ export const CALLS = {
     query: z.strictObject({}),
     body: StatusBody,
     answer: Status,
+  },
+  /** https://docs.gitlab.com/api/deploy_tokens/ */
+  makeDeployToken: {
+    method: "POST",
+    path: /^\/api\/v4\/projects\/(?<id>\d+)\/deploy_tokens$/,
+    query: z.strictObject({}),
+    body: DeployTokenBody,
+    answer: DeployToken,
+  },
+  deleteDeployToken: {
+    method: "DELETE",
+    path: /^\/api\/v4\/projects\/(?<id>\d+)\/deploy_tokens\/(?<token>\d+)$/,
+    query: z.strictObject({}),
+    answer: z.null(),
   },
   groups: {
     method: "GET",

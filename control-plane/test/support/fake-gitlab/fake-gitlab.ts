@@ -10,12 +10,13 @@ import type { z } from "zod";
 import type { RawDelivery } from "../../../src/ports/source-host/remote-host.ts";
 import type { Trouble } from "../../contracts/remote-host.ts";
 import { bringDelivery } from "../bring-delivery.ts";
-import { FakeGit } from "../fake-git.ts";
+import { FakeGit, type GitAccess } from "../fake-git.ts";
 import type { Authority } from "./authority.ts";
 import {
   AuthorizeQuery,
   CALLS,
   type CallName,
+  type DeployTokenBody,
   type GroupAnswer,
   type ProjectAnswer,
   type QueryOf,
@@ -59,6 +60,14 @@ export interface Hook extends HookSecrets {
   readonly kind: "project" | "group" | "system";
 }
 
+export interface FakeDeployToken {
+  readonly id: number;
+  readonly project: FakeProject;
+  readonly asked: DeployTokenBody;
+  readonly username: string;
+  readonly token: string;
+}
+
 interface Grant {
   readonly user: FakeUser;
   readonly scope: string;
@@ -97,6 +106,10 @@ export class FakeGitLab implements AsyncDisposable {
   readonly overrides = new Map<CallName, Answer>();
   /** As versions before 14: `tag_list` for `topics`, no list of topics; before 17.4: no Idempotency-Key. */
   isOld = false;
+  /** `maintainer` may give others access to projects, by deploy tokens for one. */
+  botRole: "developer" | "maintainer" = "maintainer";
+  /** Those that have not been taken back. */
+  readonly deployTokens: FakeDeployToken[] = [];
   /** Without it projects have no repositories, which is all that takes long about them. */
   hasGit = true;
   pageLimit = 100;
@@ -106,6 +119,7 @@ export class FakeGitLab implements AsyncDisposable {
   readonly #base: string;
   readonly #isSecure: boolean;
   readonly #agent: Agent;
+  #lastDeployToken = 1;
   readonly #codes = new Map<string, Consent>();
   readonly #access = new Map<string, Grant>();
   readonly #refresh = new Map<string, Grant & { readonly accessToken: string }>();
@@ -278,7 +292,7 @@ export class FakeGitLab implements AsyncDisposable {
     const path = url.pathname.slice(this.#base.length);
     if (path === "/oauth/authorize") return this.#authorize(request, response, url);
     const isGit = this.git.serve(request, response, (repository, access) =>
-      this.#admit(repository.slice(this.#base.replace("/", "").length).replace(/^\//, ""), access?.password),
+      this.#admit(repository.slice(this.#base.replace("/", "").length).replace(/^\//, ""), access),
     );
     if (isGit) {
       response.once("finish", () =>
@@ -292,7 +306,7 @@ export class FakeGitLab implements AsyncDisposable {
     this.#record(request, path, url, body, nameOf(asker), answer.status);
     response
       .writeHead(answer.status, { "content-type": "application/json", ...answer.headers })
-      .end(JSON.stringify(answer.body));
+      .end(answer.status === 204 ? undefined : JSON.stringify(answer.body));
   }
 
   #record(
@@ -320,8 +334,13 @@ export class FakeGitLab implements AsyncDisposable {
     return true;
   }
 
-  #admit(path: string, password: string | undefined): { readonly id: string } | "refused" | "absent" {
+  #admit(path: string, access: GitAccess | undefined): { readonly id: string } | "refused" | "absent" {
     const project = this.world.findByPath(path);
+    const password = access?.password;
+    const deployToken = this.deployTokens.find(({ token }) => token === password);
+    if (deployToken !== undefined && deployToken.username === access?.username) {
+      return project === deployToken.project ? { id: gitId(project) } : "absent";
+    }
     const person = password === undefined ? undefined : this.#access.get(password)?.user;
     const asker: Asker | undefined =
       password === this.token ? { kind: "bot" } : person && { kind: "person", user: person };
@@ -384,11 +403,13 @@ export class FakeGitLab implements AsyncDisposable {
     if (asker?.kind === "person" && asker.user.isBlocked) {
       return refuse(403, { message: "403 Forbidden - Your account has been blocked." });
     }
-    if (name === "project" || name === "branch" || name === "postStatus") {
+    if (groups["id"] !== undefined && name !== "group") {
       const project = this.world.projects.get(Number(groups["id"]));
       if (project === undefined || !this.world.sees(asker, project)) return absent("Project");
       if (name === "project") return { status: 200, body: this.#describe(project) };
       if (name === "branch") return this.#branch(project, decodeURIComponent(groups["branch"] ?? ""));
+      if (name === "makeDeployToken") return this.#makeDeployToken(project, call.body as DeployTokenBody);
+      if (name === "deleteDeployToken") return this.#deleteDeployToken(project, Number(groups["token"]));
       return this.#postStatus(
         project,
         groups["sha"] ?? "",
@@ -403,6 +424,27 @@ export class FakeGitLab implements AsyncDisposable {
     const group = this.world.groups.get(Number(groups["id"]));
     if (group === undefined || !this.world.seesGroup(asker, group)) return absent("Group");
     return { status: 200, body: this.#describeGroup(group) };
+  }
+
+  #makeDeployToken(project: FakeProject, asked: DeployTokenBody): Answer {
+    if (this.botRole !== "maintainer") return refuse(403, { message: "403 Forbidden" });
+    const id = this.#lastDeployToken++;
+    const username = asked.username ?? `gitlab+deploy-token-${id}`;
+    const token = `gldt-${randomBytes(15).toString("base64url")}`;
+    this.deployTokens.push({ id, project, asked, username, token });
+    const { name, scopes, expires_at = null } = asked;
+    return {
+      status: 201,
+      body: { id, name, username, expires_at, revoked: false, expired: false, token, scopes },
+    };
+  }
+
+  #deleteDeployToken(project: FakeProject, id: number): Answer {
+    if (this.botRole !== "maintainer") return refuse(403, { message: "403 Forbidden" });
+    const index = this.deployTokens.findIndex((token) => token.id === id && token.project === project);
+    if (index === -1) return absent("Deploy Token");
+    this.deployTokens.splice(index, 1);
+    return { status: 204, body: null };
   }
 
   #listProjects(query: QueryOf<"projects">, asker: Asker | undefined): Answer {

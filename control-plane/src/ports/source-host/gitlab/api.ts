@@ -29,6 +29,17 @@ export interface GitLabApi {
   /** Every item of a list, page after page; all of them, or it rejects. */
   list<T>(path: string, item: z.ZodType<T>, options: ListOptions<T>): Promise<readonly T[]>;
   post(path: string, body: Readonly<Record<string, unknown>>, signal: AbortSignal): Promise<Refusable>;
+  /**
+   * Sent again where its answer is lost: what nobody was told of has to end by itself.
+   * @returns `undefined` where the credential may not make such a thing (403).
+   */
+  create<T>(
+    path: string,
+    body: Readonly<Record<string, unknown>>,
+    schema: z.ZodType<T>,
+    signal: AbortSignal,
+  ): Promise<T | undefined>;
+  delete(path: string, signal: AbortSignal): Promise<void>;
 }
 
 export interface ListOptions<T> {
@@ -109,14 +120,34 @@ export function openGitLabApi(options: {
     async get(path, schema, signal) {
       return read(await send(path, { method: "GET", signal }), schema);
     },
+    async create(path, body, schema, signal) {
+      const answer = await send(path, { ...jsonPost(body, signal), isRepeatable: true });
+      return answer.status === 403 ? undefined : read(answer, schema);
+    },
+    async delete(path, signal) {
+      const answer = await send(path, { method: "DELETE", signal });
+      // Nothing there is left to delete: an earlier try did.
+      if (answer.status !== 404 && (answer.status < 200 || answer.status > 299)) throw useless(answer);
+    },
     async post(path, body, signal) {
-      const headers = { "content-type": "application/json" };
-      const answer = await send(path, { method: "POST", headers, body: JSON.stringify(body), signal });
+      const answer = await send(path, jsonPost(body, signal));
       if (answer.status >= 200 && answer.status <= 299) return { kind: "taken" };
       const message = messageOf(answer.text);
       if (answer.status !== 400 || message === undefined) throw useless(answer);
       return { kind: "refused", message };
     },
+  };
+}
+
+function jsonPost(
+  body: Readonly<Record<string, unknown>>,
+  signal: AbortSignal,
+): Pick<HostRequest, "method" | "headers" | "body" | "signal"> {
+  return {
+    method: "POST",
+    headers: { "content-type": "application/json" },
+    body: JSON.stringify(body),
+    signal,
   };
 }
 

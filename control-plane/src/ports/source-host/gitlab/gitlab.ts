@@ -3,11 +3,12 @@ import { z } from "zod";
 import { openHostClient } from "../host-client.ts";
 import { type GitLabConfig, instanceOf } from "../host-config.ts";
 import { HostUnavailable } from "../host-errors.ts";
-import { RemoteClones } from "../remote-clones.ts";
+import { type CloneSource, RemoteClones } from "../remote-clones.ts";
 import type { RemoteHost } from "../remote-host.ts";
 import type { RepositoryRef, SourceKey } from "../source-host.ts";
 import { openGitLabApi } from "./api.ts";
 import { firstLine, parseDelivery, verifyDelivery } from "./deliveries.ts";
+import { makeDeployToken } from "./deploy-tokens.ts";
 import { GitLabFacts, idOf } from "./facts.ts";
 import { openSignIn } from "./sign-in.ts";
 import { postStatus } from "./statuses.ts";
@@ -45,17 +46,23 @@ export async function openGitLab(
   const facts = new GitLabFacts(api, { url, topic, title });
 
   /** Where the project is now. Its topic does not matter: what was pushed while it was linked is built. */
-  async function cloneSource(key: SourceKey, { owner, name }: RepositoryRef, signal: AbortSignal) {
+  async function cloneSource(
+    key: SourceKey,
+    { owner, name }: RepositoryRef,
+    signal: AbortSignal,
+  ): Promise<CloneSource> {
     const project = await facts.findProject(key, signal);
     if (project === undefined) {
       throw new HostUnavailable(`${title} does not let the platform read ${owner}/${name}.`, { status: 404 });
     }
-    return {
-      url: `${url}/${project.path_with_namespace}.git`,
-      // Any name goes with an access token, as long as there is one.
-      credential:
-        project.visibility === "public" ? undefined : { username: "oauth2", password: config.token },
-    };
+    const source = { url: `${url}/${project.path_with_namespace}.git`, credential: undefined };
+    if (project.visibility === "public") return source;
+    const deployToken = await makeDeployToken(api, key, signal);
+    if (deployToken !== undefined) {
+      return { ...source, credential: deployToken.credential, release: deployToken.revoke };
+    }
+    // Any name goes with an access token, as long as there is one.
+    return { ...source, credential: { username: "oauth2", password: config.token } };
   }
 
   return {
