@@ -1,4 +1,5 @@
 import { randomUUID } from "node:crypto";
+import type { paths as Cloud } from "@coderabbitai/bitbucket/cloud/openapi";
 import { must } from "@openfaas-cloud/shared/must.ts";
 import { BranchName, type CommitSha, OwnerSlug, RepositoryName } from "@openfaas-cloud/shared/names.ts";
 import { z } from "zod";
@@ -11,6 +12,7 @@ import { allow, FakeOAuth, type RegisteredClient } from "./fake-bitbucket-oauth.
 import { type Answer, type Asked, FakeVendorServer, type Route } from "./fake-bitbucket-server.ts";
 import { forgeriesOf, signed } from "./fake-bitbucket-signing.ts";
 import type { GitAccess } from "./fake-git.ts";
+import { publishedRoutes } from "./published-bitbucket.ts";
 
 const ALICE = "7a1c5ee0-aaaa-4bbb-8ccc-000000000001";
 const MAIN = "main";
@@ -43,7 +45,8 @@ interface Repository {
 
 // The descriptions below follow https://developer.atlassian.com/cloud/bitbucket/rest/ and its OpenAPI description.
 const braced = z.string().regex(/^\{[0-9a-f-]{36}\}$/);
-const links = z.record(z.string(), z.strictObject({ href: z.url() }));
+const link = z.strictObject({ href: z.url() });
+const links = z.strictObject({ self: link.optional(), html: link.optional() });
 const ErrorAnswer = z.strictObject({
   type: z.literal("error"),
   error: z.strictObject({ message: z.string() }),
@@ -75,7 +78,7 @@ const WebhookAnswer = z.strictObject({
   description: z.string(),
   subject_type: z.enum(["repository", "workspace"]),
   active: z.boolean(),
-  events: z.array(z.string()).min(1),
+  events: z.array(z.enum(["repo:push"])).min(1),
   secret_set: z.boolean(),
 });
 const BranchAnswer = z.strictObject({
@@ -95,6 +98,7 @@ const StatusBody = z.strictObject({
   description: z.string().max(255),
   url: z.url(),
 });
+const StatusAnswer = StatusBody.extend({ type: z.literal("build") });
 const UserAnswer = z.strictObject({
   type: z.literal("user"),
   uuid: braced,
@@ -119,7 +123,7 @@ const PageQuery = z.strictObject({
   pagelen: z.coerce.number().int().min(1).max(100).optional(),
   page: z.coerce.number().int().min(1).optional(),
 });
-const pageOf = (item: z.ZodType) =>
+const pageOf = <Item extends z.ZodType>(item: Item) =>
   z.strictObject({
     pagelen: z.number(),
     page: z.number(),
@@ -404,25 +408,23 @@ export class FakeBitbucketCloud implements FakeRemoteHost, AsyncDisposable {
   }
 
   #routes(): Route[] {
-    const repository = "^/2\\.0/repositories/(?<workspace>[^/]+)/(?<repository>[^/]+)";
-    const error = { 401: ErrorAnswer, 403: ErrorAnswer, 404: ErrorAnswer };
+    const route = publishedRoutes<Cloud, "page" | "pagelen">({
+      base: "/2.0",
+      errors: { 401: ErrorAnswer, 403: ErrorAnswer, 404: ErrorAnswer },
+    });
     return [
       ...this.oauth.routes({
         authorize: /^\/site\/oauth2\/authorize$/,
         token: /^\/site\/oauth2\/access_token$/,
       }),
-      {
-        method: "GET",
-        path: new RegExp(`${repository}$`),
-        answers: { 200: RepositoryAnswer, ...error },
-        answer: (asked) => this.#about(asked, (found) => ({ status: 200, body: this.#shape(found) })),
-      },
-      {
-        method: "GET",
-        path: /^\/2\.0\/repositories\/(?<workspace>[^/]+)$/,
-        query: PageQuery,
-        answers: { 200: pageOf(RepositoryAnswer), ...error },
-        answer: (asked) =>
+      route("get", "/repositories/{workspace}/{repo_slug}", { given: RepositoryAnswer }, (asked) =>
+        this.#about(asked, (found) => ({ status: 200, body: this.#shape(found) })),
+      ),
+      route(
+        "get",
+        "/repositories/{workspace}",
+        { query: PageQuery, given: pageOf(RepositoryAnswer) },
+        (asked) =>
           this.#inWorkspace(asked, (workspace) => {
             const all = [...this.#repositories.values()].filter((one) => one.workspace === workspace);
             return this.#page(
@@ -430,26 +432,24 @@ export class FakeBitbucketCloud implements FakeRemoteHost, AsyncDisposable {
               all.map((one) => this.#shape(one)),
             );
           }),
-      },
-      {
-        method: "GET",
-        path: new RegExp(`${repository}/hooks$`),
-        query: PageQuery,
-        answers: { 200: pageOf(WebhookAnswer), ...error },
-        answer: (asked) =>
+      ),
+      route(
+        "get",
+        "/repositories/{workspace}/{repo_slug}/hooks",
+        { query: PageQuery, given: pageOf(WebhookAnswer) },
+        (asked) =>
           this.#about(asked, ({ webhooks }) =>
             this.#page(
               asked,
               webhooks.map((webhook) => webhookShape(webhook, "repository")),
             ),
           ),
-      },
-      {
-        method: "GET",
-        path: /^\/2\.0\/workspaces\/(?<workspace>[^/]+)\/hooks$/,
-        query: PageQuery,
-        answers: { 200: pageOf(WebhookAnswer), ...error },
-        answer: (asked) =>
+      ),
+      route(
+        "get",
+        "/workspaces/{workspace}/hooks",
+        { query: PageQuery, given: pageOf(WebhookAnswer) },
+        (asked) =>
           this.#inWorkspace(asked, ({ webhooks }) => {
             if (!this.showsWorkspaceWebhooks) return failed(403, "You are no owner of the workspace.");
             return this.#page(
@@ -457,32 +457,36 @@ export class FakeBitbucketCloud implements FakeRemoteHost, AsyncDisposable {
               webhooks.map((webhook) => webhookShape(webhook, "workspace")),
             );
           }),
-      },
-      {
-        method: "GET",
-        path: new RegExp(`${repository}/refs/branches/(?<branch>.+)$`),
-        answers: { 200: BranchAnswer, ...error },
-        answer: (asked) => this.#about(asked, (found) => this.#branch(found, asked.params["branch"] ?? "")),
-      },
-      {
-        method: "POST",
-        path: new RegExp(`${repository}/commit/(?<commit>[0-9a-f]{40})/statuses/build$`),
-        body: { as: "json", schema: StatusBody },
-        answers: { 201: z.looseObject({ type: z.literal("build") }), ...error },
-        answer: (asked) =>
+      ),
+      route(
+        "get",
+        "/repositories/{workspace}/{repo_slug}/refs/branches/{name}",
+        { given: BranchAnswer, parts: { name: ".+" } },
+        (asked) => this.#about(asked, (found) => this.#branch(found, asked.params["name"] ?? "")),
+      ),
+      route(
+        "post",
+        "/repositories/{workspace}/{repo_slug}/commit/{commit}/statuses/build",
+        { body: StatusBody, status: 201, given: StatusAnswer, parts: { commit: "[0-9a-f]{40}" } },
+        (asked) =>
           this.#about(asked, ({ statuses }) => {
             const status = StatusBody.parse(asked.body);
             const { commit = "" } = asked.params;
             statuses.set(`${commit} ${status.key}`, { ...status, commit });
             return { status: 201, body: { type: "build", ...status } };
           }),
-      },
-      {
-        method: "GET",
-        path: /^\/2\.0\/user$/,
-        answers: { 200: UserAnswer, ...error },
-        answer: (asked) => this.#asAlice(asked, () => ({ status: 200, body: this.#alice() })),
-      },
+      ),
+      route("get", "/user", { given: UserAnswer }, (asked) =>
+        this.#asAlice(asked, () => ({ status: 200, body: this.#alice() })),
+      ),
+      ...this.#newerRoutes(),
+    ];
+  }
+
+  /** Younger than the published description: https://developer.atlassian.com/cloud/bitbucket/changelog/ says of them CHANGE-2770. */
+  #newerRoutes(): Route[] {
+    const error = { 401: ErrorAnswer, 403: ErrorAnswer, 404: ErrorAnswer };
+    return [
       {
         method: "GET",
         path: /^\/2\.0\/user\/workspaces$/,
@@ -537,7 +541,7 @@ export class FakeBitbucketCloud implements FakeRemoteHost, AsyncDisposable {
 
   async #about(asked: Asked, answer: (found: Repository) => Promise<Answer> | Answer): Promise<Answer> {
     if (!this.#isPlatform(asked)) return failed(401, "Token is invalid or expired.");
-    const { workspace = "", repository = "" } = asked.params;
+    const { workspace = "", repo_slug: repository = "" } = asked.params;
     const found = [...this.#repositories.values()].find(
       ({ uuid, slug, workspace: home }) =>
         [`{${uuid}}`, slug].includes(repository) && ["{}", `{${home.uuid}}`, home.slug].includes(workspace),

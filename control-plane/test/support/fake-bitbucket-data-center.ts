@@ -1,3 +1,4 @@
+import type { paths as DataCenter } from "@coderabbitai/bitbucket/server/openapi";
 import { must } from "@openfaas-cloud/shared/must.ts";
 import {
   BranchName,
@@ -17,6 +18,7 @@ import { allow, FakeOAuth, type RegisteredClient } from "./fake-bitbucket-oauth.
 import { type Answer, type Asked, FakeVendorServer, type Route } from "./fake-bitbucket-server.ts";
 import { forgeriesOf, signed } from "./fake-bitbucket-signing.ts";
 import type { GitAccess } from "./fake-git.ts";
+import { publishedRoutes } from "./published-bitbucket.ts";
 
 const ALICE = { id: 1071, name: "alice", slug: "alice", displayName: "Alice" };
 /** Whose token the platform has. */
@@ -110,7 +112,7 @@ const CommitAnswer = z.strictObject({
   displayId: z.string(),
   message: z.string(),
   author: z.strictObject({ name: z.string(), emailAddress: z.string() }),
-  parents: z.array(z.unknown()),
+  parents: z.array(z.strictObject({ id: z.string(), displayId: z.string() })),
 });
 const StatusBody = z.strictObject({
   key: z.string().min(1).max(255),
@@ -150,7 +152,7 @@ const UsersQuery = z.strictObject({
   "permission.1.projectId": z.coerce.number().int().optional(),
   ...paging,
 });
-const pageOf = (item: z.ZodType) =>
+const pageOf = <Item extends z.ZodType>(item: Item) =>
   z.strictObject({
     size: z.number(),
     limit: z.number(),
@@ -159,6 +161,9 @@ const pageOf = (item: z.ZodType) =>
     nextPageStart: z.number().nullable(),
     values: z.array(item),
   });
+
+/** Whose a personal project is: https://developer.atlassian.com/server/bitbucket/rest/ shows it in examples only. */
+type PersonalOwner = "owner" | `${string}project: owner` | "values: owner";
 
 const NEEDED = {
   PROJECT_READ: "viewer",
@@ -408,39 +413,36 @@ export class FakeBitbucketDataCenter implements FakeRemoteHost, AsyncDisposable 
   }
 
   #routes(): Route[] {
-    const api = `^${CONTEXT}/rest/api/latest`;
-    const repository = `${api}/projects/(?<project>[^/]+)/repos/(?<slug>[^/]+)`;
-    const error = { 400: ErrorAnswer, 401: ErrorAnswer, 404: ErrorAnswer };
+    const errors = { 400: ErrorAnswer, 401: ErrorAnswer, 404: ErrorAnswer };
+    const route = publishedRoutes<DataCenter, "start" | "limit", PersonalOwner>({
+      base: `${CONTEXT}/rest`,
+      errors,
+    });
     return [
       ...this.oauth.routes({
         authorize: new RegExp(`^${CONTEXT}/rest/oauth2/latest/authorize$`),
         token: new RegExp(`^${CONTEXT}/rest/oauth2/latest/token$`),
       }),
-      {
-        method: "GET",
-        path: new RegExp(`${api}/application-properties$`),
-        answers: { 200: z.looseObject({ version: z.string() }), ...error },
-        answer: (asked) => this.#known(asked, () => ({ status: 200, body: { version: "9.4.0" } })),
-      },
-      {
-        method: "GET",
-        path: new RegExp(`${repository}$`),
-        answers: { 200: RepositoryAnswer, ...error },
-        answer: (asked) => this.#about(asked, "read", (found) => ({ status: 200, body: this.#shape(found) })),
-      },
-      {
-        method: "GET",
-        path: new RegExp(`${api}/repos$`),
-        query: ReposQuery,
-        answers: { 200: pageOf(RepositoryAnswer), ...error },
-        answer: (asked) => this.#known(asked, (who) => this.#repos(asked, who)),
-      },
-      {
-        method: "GET",
-        path: new RegExp(`${repository}/webhooks/search$`),
-        query: WebhooksQuery,
-        answers: { 200: pageOf(WebhookAnswer), ...error },
-        answer: (asked) =>
+      route(
+        "get",
+        "/api/latest/application-properties",
+        { given: z.strictObject({ version: z.string() }) },
+        (asked) => this.#known(asked, () => ({ status: 200, body: { version: "9.4.0" } })),
+      ),
+      route(
+        "get",
+        "/api/latest/projects/{projectKey}/repos/{repositorySlug}",
+        { given: RepositoryAnswer },
+        (asked) => this.#about(asked, "read", (found) => ({ status: 200, body: this.#shape(found) })),
+      ),
+      route("get", "/api/latest/repos", { query: ReposQuery, given: pageOf(RepositoryAnswer) }, (asked) =>
+        this.#known(asked, (who) => this.#repos(asked, who)),
+      ),
+      route(
+        "get",
+        "/api/latest/projects/{projectKey}/repos/{repositorySlug}/webhooks/search",
+        { query: WebhooksQuery, given: pageOf(WebhookAnswer) },
+        (asked) =>
           this.#about(asked, "admin", ({ webhooks, project }) => {
             const scopes = asked.url.searchParams.getAll("scopeType");
             const all = [
@@ -452,68 +454,59 @@ export class FakeBitbucketDataCenter implements FakeRemoteHost, AsyncDisposable 
               all.filter(({ scopeType }) => scopes.length === 0 || scopes.includes(scopeType)),
             );
           }),
-      },
-      {
-        method: "GET",
-        path: new RegExp(`${repository}/default-branch$`),
-        answers: { 200: MinimalRefAnswer, ...error },
-        answer: (asked) =>
+      ),
+      route(
+        "get",
+        "/api/latest/projects/{projectKey}/repos/{repositorySlug}/default-branch",
+        { given: MinimalRefAnswer },
+        (asked) =>
           this.#about(asked, "read", ({ isEmpty }) =>
             isEmpty
               ? failed(404, "No such branch.")
               : { status: 200, body: { id: `refs/heads/${MAIN}`, displayId: MAIN, type: "BRANCH" } },
           ),
-      },
-      {
-        method: "GET",
-        path: new RegExp(`${repository}/branches$`),
-        query: BranchesQuery,
-        answers: { 200: pageOf(BranchAnswer), ...error },
-        answer: (asked) => this.#about(asked, "read", (found) => this.#branches(asked, found)),
-      },
-      {
-        method: "GET",
-        path: new RegExp(`${repository}/commits/(?<commit>[0-9a-f]{40})$`),
-        answers: { 200: CommitAnswer, ...error },
-        answer: (asked) => this.#about(asked, "read", (found) => this.#commit(asked, found)),
-      },
-      {
-        method: "POST",
-        path: new RegExp(`${repository}/commits/(?<commit>[0-9a-f]{40})/builds$`),
-        body: { as: "json", schema: StatusBody },
-        answers: { 204: z.undefined(), ...error },
-        answer: (asked) =>
+      ),
+      route(
+        "get",
+        "/api/latest/projects/{projectKey}/repos/{repositorySlug}/branches",
+        { query: BranchesQuery, given: pageOf(BranchAnswer) },
+        (asked) => this.#about(asked, "read", (found) => this.#branches(asked, found)),
+      ),
+      route(
+        "get",
+        "/api/latest/projects/{projectKey}/repos/{repositorySlug}/commits/{commitId}",
+        { given: CommitAnswer, parts: { commitId: "[0-9a-f]{40}" } },
+        (asked) => this.#about(asked, "read", (found) => this.#commit(asked, found)),
+      ),
+      route(
+        "post",
+        "/api/latest/projects/{projectKey}/repos/{repositorySlug}/commits/{commitId}/builds",
+        { body: StatusBody, status: 204, given: z.undefined(), parts: { commitId: "[0-9a-f]{40}" } },
+        (asked) =>
           this.#about(asked, "read", ({ statuses }) => {
             const status = StatusBody.parse(asked.body);
-            const { commit = "" } = asked.params;
+            const { commitId: commit = "" } = asked.params;
             statuses.set(`${commit} ${status.key}`, { ...status, commit });
             return { status: 204 };
           }),
-      },
+      ),
+      route("get", "/api/latest/projects", { query: ProjectsQuery, given: pageOf(ProjectAnswer) }, (asked) =>
+        this.#known(asked, (who) => this.#projectsOf(asked, who)),
+      ),
+      route("get", "/api/latest/projects/{projectKey}", { given: ProjectAnswer }, (asked) =>
+        this.#known(asked, () => {
+          const project = this.#projects.find(({ key }) => isSame(key, asked.params["projectKey"]));
+          return project === undefined
+            ? failed(404, "No such project.")
+            : { status: 200, body: projectShape(project) };
+        }),
+      ),
       {
         method: "GET",
-        path: new RegExp(`${api}/projects$`),
-        query: ProjectsQuery,
-        answers: { 200: pageOf(ProjectAnswer), ...error },
-        answer: (asked) => this.#known(asked, (who) => this.#projectsOf(asked, who)),
-      },
-      {
-        method: "GET",
-        path: new RegExp(`${api}/projects/(?<project>[^/]+)$`),
-        answers: { 200: ProjectAnswer, ...error },
-        answer: (asked) =>
-          this.#known(asked, () => {
-            const project = this.#projects.find(({ key }) => isSame(key, asked.params["project"]));
-            return project === undefined
-              ? failed(404, "No such project.")
-              : { status: 200, body: projectShape(project) };
-          }),
-      },
-      {
-        method: "GET",
-        path: new RegExp(`${api}/users$`),
+        // The description has one user for the answer, and neither pages nor the filters by number that the prose tells of.
+        path: new RegExp(`^${CONTEXT}/rest/api/latest/users$`),
         query: UsersQuery,
-        answers: { 200: pageOf(UserAnswer), ...error },
+        answers: { 200: pageOf(UserAnswer), ...errors },
         answer: (asked) => this.#known(asked, () => this.#users(asked)),
       },
     ];
@@ -544,7 +537,7 @@ export class FakeBitbucketDataCenter implements FakeRemoteHost, AsyncDisposable 
     return this.#known(asked, (who) => {
       const found = [...this.#repositories.values()].find(
         ({ project, slug }) =>
-          isSame(project.key, asked.params["project"]) && isSame(slug, asked.params["slug"]),
+          isSame(project.key, asked.params["projectKey"]) && isSame(slug, asked.params["repositorySlug"]),
       );
       if (found === undefined) return failed(404, "No such repository.");
       if (who !== BOT || !mayBot(found, needed)) return failed(401, "You are not permitted to access this.");
@@ -608,7 +601,7 @@ export class FakeBitbucketDataCenter implements FakeRemoteHost, AsyncDisposable 
 
   async #commit({ params }: Asked, { id }: Repository): Promise<Answer> {
     const head = await this.#server.git.head(String(id), MAIN);
-    if (head === undefined || head.commit !== params["commit"]) return failed(404, "No such commit.");
+    if (head === undefined || head.commit !== params["commitId"]) return failed(404, "No such commit.");
     return {
       status: 200,
       body: {
