@@ -402,7 +402,7 @@ const FUNCTIONS = ["hello", "b-c", "c", "api"];
 
 describe("G25: in a world of two hosts where everything is renamed, reused and moved", () => {
   it(`functions follow the id and squatters get nothing, for ${STEPS} steps`, {
-    timeout: 300_000,
+    timeout: size(300_000, 3_600_000),
   }, async () => {
     const random = new Random(SEED);
     await using it = await openLinkedPlatform(() => random.fraction());

@@ -281,7 +281,7 @@ const STEPS_OF_WORLD = 250;
 
 describe("G27: in worlds with colliding names, hosts that fail and lie, and runs that race", () => {
   it(`nothing is deleted wrongly, nothing is left over, and the brake trips when due, for ${STEPS} steps`, {
-    timeout: 300_000,
+    timeout: size(300_000, 3_600_000),
   }, async () => {
     const random = new Random(SEED);
     const seen = new Map<string, number>();
