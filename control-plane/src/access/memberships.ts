@@ -9,6 +9,7 @@ import type { PersonGrantRow } from "../ports/store/schema.ts";
 import type { Queries, Store } from "../ports/store/store.ts";
 import { higher, type Role } from "../role.ts";
 import type { Sealing } from "../sealing.ts";
+import { LOCAL_PERSON } from "./caller.ts";
 import { forgetTokensOfEdges } from "./credentials.ts";
 import type { OpenStreams } from "./open-streams.ts";
 import type { Sessions } from "./sessions.ts";
@@ -44,7 +45,9 @@ export type Standing =
   /** The host is being asked, or gives no answer; what it said last counts where that is not too long ago. */
   | "last-known"
   /** Nothing is known that still counts, and the host has not answered yet. */
-  | "unknown";
+  | "unknown"
+  /** The grant was taken back: nobody vouches for the person, whatever they were, until they sign in anew. */
+  | "ended";
 
 /** An act that changed who may do what, for the audit. */
 export interface Cause {
@@ -87,11 +90,13 @@ export class Memberships implements AsyncDisposable {
 
   /**
    * Sees to it that what is known about the person is what the host says now; waits for that for a few seconds at most.
-   * People of no remote host have nothing to be asked.
+   * About the local person there is nobody to ask.
    */
   async ensure(subject: string, waitMs = this.#ports.waitMs ?? WAIT_MS): Promise<Standing> {
+    if (subject === LOCAL_PERSON) return "current";
     const grant = await this.#grantOf(subject);
-    if (!grant || this.#isFresh(grant)) return "current";
+    if (!grant) return "ended";
+    if (this.#isFresh(grant)) return "current";
     if (!this.#isPaused(subject)) {
       const waited = new AbortController();
       await Promise.race([
@@ -101,7 +106,8 @@ export class Memberships implements AsyncDisposable {
       waited.abort();
     }
     const after = await this.#grantOf(subject);
-    if (!after || this.#isFresh(after)) return "current";
+    if (!after) return "ended";
+    if (this.#isFresh(after)) return "current";
     return this.#isGood(after) || this.#isPaused(subject) ? "last-known" : "unknown";
   }
 
@@ -307,34 +313,34 @@ export class Memberships implements AsyncDisposable {
   /** The last word is too old to count: edges, which were told it, are told so. */
   async #lapse(subject: string): Promise<void> {
     if (this.#lapsed.has(subject)) return;
-    const change = { mayDoLess: true, changed: true };
     await this.#ports.store
       .transaction()
-      .execute((transaction) => this.#replaceCredentials(transaction, subject, change));
+      .execute((transaction) => this.#replaceCredentials(transaction, subject, LOSS));
     this.#lapsed.add(subject);
-    await this.#tell(subject, change);
+    await this.#tell(subject, LOSS);
   }
 
   /** The person or the host took the grant back: nobody can tell any more what they may do. */
   async #end({ subject, instance, sealed }: PersonGrantRow): Promise<void> {
-    const change = await this.#ports.store.transaction().execute(async (transaction) => {
+    const hasEnded = await this.#ports.store.transaction().execute(async (transaction) => {
       const gone = await transaction
         .deleteFrom("person_grants")
         .where("subject", "=", subject)
         .where("sealed", "=", sealed)
         .returning("subject")
         .executeTakeFirst();
-      if (!gone) return undefined;
+      if (!gone) return false;
       const cause = { actor: instance };
       await this.#ports.audit.append(
         { ...cause, action: "session.revoke", object: subject, result: "signed out everywhere" },
         transaction,
       );
-      return this.#apply(transaction, { subject, instance, owners: [], cause });
+      await this.#ports.sessions.endAllWithin(transaction, subject);
+      const { mayDoLess } = await this.#apply(transaction, { subject, instance, owners: [], cause });
+      if (!mayDoLess) await forgetTokensOfEdges(transaction, subject);
+      return true;
     });
-    if (!change) return;
-    await this.#settled(subject, change);
-    await this.#ports.sessions.endAll(subject);
+    if (hasEnded) await this.#settled(subject, LOSS);
   }
 
   async #settled(subject: string, change: Change): Promise<void> {
@@ -508,6 +514,7 @@ interface Change {
 }
 
 const NO_CHANGE: Change = { changed: false, mayDoLess: false };
+const LOSS: Change = { changed: true, mayDoLess: true };
 
 /** How a person of a source host is known here. */
 export function subjectOf(instance: string, sourceId: string): string {

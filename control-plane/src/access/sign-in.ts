@@ -207,9 +207,9 @@ export class SignIns {
       .onConflict((conflict) => conflict.column("subject").doUpdateSet(names))
       .execute();
     await memberships.keep(subject, instance, { grant, owners }, cause);
-    const cookie = await sessions.begin(person, origin);
-    await audit.append({ ...event, result: `signed in with ${instance}` });
-    return cookie;
+    return sessions.begin(person, origin, (transaction) =>
+      audit.append({ ...event, result: `signed in with ${instance}` }, transaction),
+    );
   }
 }
 
