@@ -16,7 +16,8 @@ import type { Store } from "../ports/store/store.ts";
 import { Retryable } from "../rejected.ts";
 import type { Urls } from "../urls.ts";
 import { isOperator } from "./caller.ts";
-import { type Memberships, subjectOf } from "./memberships.ts";
+import type { Memberships } from "./memberships.ts";
+import { subjectOf } from "./person-grants.ts";
 import { returnPath } from "./return-path.ts";
 import type { Origin, Sessions } from "./sessions.ts";
 
