@@ -90,63 +90,66 @@ export class PersonGrants {
     return gone !== undefined;
   }
 
-  /** Hosts that somebody signed in with. */
+  /** Hosts that somebody signed in with. By steps over the index: there are few hosts, and as many grants as people. */
   async instances(): Promise<string[]> {
-    const rows = await this.#store.selectFrom("person_grants").select("instance").distinct().execute();
-    return rows.map(({ instance }) => instance);
+    const found: string[] = [];
+    for (;;) {
+      const { next } = await this.#store
+        .selectFrom("person_grants")
+        .select((select) => select.fn.min("instance").as("next"))
+        .where("instance", ">", found.at(-1) ?? "")
+        .executeTakeFirstOrThrow();
+      if (next === null) return found;
+      found.push(next);
+    }
   }
 
   /** People of the host who have a session or use an access token, those that were asked about longest ago first. */
   async peopleAbout(instance: string): Promise<PersonAbout[]> {
     const now = this.#now();
-    return this.#store
-      .selectFrom("person_grants")
-      .select(["subject", "checked_at"])
-      .where("instance", "=", instance)
-      .where((where) =>
-        where.or([
-          where.exists(
-            where
-              .selectFrom("sessions")
-              .select("jti")
-              .whereRef("sessions.subject", "=", "person_grants.subject")
-              .where("expires_at", ">", now),
-          ),
-          where.exists(
-            where
-              .selectFrom("access_tokens")
-              .select("id")
-              .whereRef("access_tokens.subject", "=", "person_grants.subject")
-              .where("last_used_at", ">", now - IN_USE_MS),
-          ),
-        ]),
-      )
-      .orderBy("checked_at")
-      .limit(MOST_IN_ROUND)
-      .execute();
+    const about = this.#store
+      .selectFrom("sessions")
+      .select("subject")
+      .where("expires_at", ">", now)
+      // Not `union`, which goes through both tables in the order of subjects.
+      .unionAll(
+        this.#store
+          .selectFrom("access_tokens")
+          .select("subject")
+          .where("last_used_at", ">", now - IN_USE_MS),
+      );
+    return (
+      this.#store
+        .selectFrom(about.as("about"))
+        // Not `inner`, which may begin with the grants of everybody who ever signed in with the host.
+        .crossJoin("person_grants")
+        .whereRef("person_grants.subject", "=", "about.subject")
+        .where("instance", "=", instance)
+        .select(["person_grants.subject", "checked_at"])
+        .distinct()
+        .orderBy("checked_at")
+        .limit(MOST_IN_ROUND)
+        .execute()
+    );
   }
 
   /** Subjects of the people whom the change may be about. */
   async concerned({ instance, person, owner }: AccessChange): Promise<string[]> {
-    let query = this.#store
-      .selectFrom("person_grants")
-      .select("person_grants.subject")
-      .where("instance", "=", instance);
-    if (person !== undefined) query = query.where("subject", "=", subjectOf(instance, person));
-    else if (owner !== undefined) {
-      query = query.where((where) =>
-        where.exists(
-          where
-            .selectFrom("memberships")
-            .innerJoin("owners", "owners.id", "memberships.owner_id")
-            .select("owners.id")
-            .whereRef("memberships.person", "=", "person_grants.subject")
-            .where("owners.source_host", "=", instance)
-            .where("owners.source_owner_id", "=", owner),
-        ),
-      );
+    if (person !== undefined) {
+      const subject = subjectOf(instance, person);
+      return (await this.find(subject)) ? [subject] : [];
     }
-    return (await query.execute()).map(({ subject }) => subject);
+    const rows = await (owner === undefined
+      ? this.#store.selectFrom("person_grants").select("subject").where("instance", "=", instance)
+      : this.#store
+          .selectFrom("owners")
+          .innerJoin("memberships", "memberships.owner_id", "owners.id")
+          .innerJoin("person_grants", "person_grants.subject", "memberships.person")
+          .select("person_grants.subject")
+          .where("owners.source_host", "=", instance)
+          .where("owners.source_owner_id", "=", owner)
+    ).execute();
+    return rows.map(({ subject }) => subject);
   }
 
   #seal(subject: string, grant: PersonGrant): string {
