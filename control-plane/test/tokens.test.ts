@@ -103,6 +103,7 @@ describe("an access token", () => {
     expect(refused.body).toContain("for programs");
     expect(refused.headers["set-cookie"]).toBeUndefined();
     expect(await stranger.ask<Person>("mutation", "session.signIn", { token: START_TOKEN })).toEqual({
+      subject: "local",
       name: "local",
       owners: [{ slug: "a", role: "admin" }],
       isOperator: true,

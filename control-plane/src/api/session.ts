@@ -115,8 +115,14 @@ async function personOf(token: string, { store }: ApiPorts): Promise<KnownPerson
   });
 }
 
-function toPerson({ name, owners, isOperator }: Pick<Caller, "name" | "owners" | "isOperator">): Person {
+function toPerson({
+  subject,
+  name,
+  owners,
+  isOperator,
+}: Pick<Caller, "subject" | "name" | "owners" | "isOperator">): Person {
   return {
+    subject,
     name,
     owners: owners.map(({ slug, role, source_host }) => ({
       slug,
