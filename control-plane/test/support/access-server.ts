@@ -27,7 +27,7 @@ import { openServer } from "../../src/server.ts";
 import { Urls } from "../../src/urls.ts";
 import { RemovalBrake } from "../../src/webhooks/removal-brake.ts";
 import { Browser } from "./browser.ts";
-import { addOwners } from "./owners.ts";
+import { addOwners, addRemoteOwner } from "./owners.ts";
 import { SignInHost } from "./sign-in-host.ts";
 
 export const FEED_CREDENTIAL = "feed-credential-for-tests";
@@ -206,30 +206,3 @@ export async function openAccessServer(
 }
 
 export type AccessServer = Awaited<ReturnType<typeof openAccessServer>>;
-
-export async function addRemoteOwner(store: AccessServer["store"], slug: string): Promise<void> {
-  await store
-    .insertInto("owners")
-    .values({
-      id: `owner-${slug}`,
-      source_host: "git.test",
-      source_owner_id: slug,
-      login: slug,
-      slug,
-      kind: "organization",
-      created_at: 0,
-    })
-    .execute();
-  await store
-    .insertInto("repositories")
-    .values({
-      id: `repository-${slug}`,
-      owner_id: `owner-${slug}`,
-      name: "repo",
-      default_branch: "main",
-      created_at: 0,
-      source_host: "git.test",
-      source_id: `source-${slug}`,
-    })
-    .execute();
-}
