@@ -102,7 +102,7 @@ async function bySession(token: string, ports: CallerPorts): Promise<Calling> {
   // First, since what the host says may end the session.
   const standing = await ports.memberships.ensure(claimed.subject);
   const found = await ports.sessions.find(claimed.jti);
-  if (!found) return ANONYMOUS;
+  if (!found || found.subject !== claimed.subject) return ANONYMOUS;
   const by = { kind: "session", session: found.session } as const;
   return known(found, by, { standing, cookie: await nextCookie(found, standing, ports) }, ports);
 }
