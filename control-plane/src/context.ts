@@ -137,7 +137,15 @@ export async function openControlPlane(config: ControlPlaneConfig, logger: Logge
     await readLiveRoutes(store, runtime),
   );
 
-  const gate = openPushGate({ store, queue, feed, logs, audit, urls });
+  const gate = openPushGate({
+    store,
+    queue,
+    feed,
+    logs,
+    audit,
+    urls,
+    memberships: { ensure: (subject) => memberships.ensure(subject) },
+  });
   const embedded = opened.use(
     await openEmbeddedSourceHost({
       dataDir,

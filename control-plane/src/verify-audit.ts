@@ -1,12 +1,15 @@
 import { existsSync } from "node:fs";
-import { join } from "node:path";
+import { join, resolve } from "node:path";
 import { parseArgs } from "node:util";
 import { errorMessage } from "@openfaas-cloud/shared/known-error.ts";
 import { type AuditHead, readHeadKey, readHeads } from "./ports/audit-sink/head.ts";
 import { type ChainVerdict, verifyChain } from "./ports/audit-sink/verify-chain.ts";
 import { openSqliteForReading } from "./ports/store/sqlite.ts";
 
-const USAGE = `Usage: node verify-audit.ts <data folder> [--heads <file>] [--key <file>]
+const DATABASE = "control-plane.sqlite";
+const USAGE = `Usage: npm run audit:verify -- <data folder> [--heads <file>] [--key <file>]
+
+The data folder is the control plane's: control-plane within the one that the platform was started with.
 
 Says whether the audit trail is as it was written. Reads only; the platform may be running.
   --heads  exported heads, best from where the platform cannot write; by default <data folder>/audit/heads
@@ -25,16 +28,26 @@ async function main(): Promise<number> {
     });
     const [dataDir, ...more] = positionals;
     if (dataDir === undefined || more.length > 0) throw new Error(USAGE);
+    const database = join(dataDir, DATABASE);
+    if (!existsSync(database)) throw new Error(missing(dataDir));
     const headsFile = values.heads ?? join(dataDir, "audit", "heads");
     const heads =
       values.heads !== undefined || existsSync(headsFile)
         ? await readHeads(headsFile, await readHeadKey(values.key ?? `${headsFile}.jwk`))
         : [];
-    return await verify(join(dataDir, "control-plane.sqlite"), heads);
+    return await verify(database, heads);
   } catch (error) {
     process.stderr.write(`${errorMessage(error)}\n`);
     return 2;
   }
+}
+
+function missing(dataDir: string): string {
+  const here = resolve(dataDir);
+  const within = join(here, "control-plane");
+  return existsSync(join(within, DATABASE))
+    ? `There is no ${join(here, DATABASE)}. The control plane's data folder is within the one that you gave: give ${within}`
+    : `There is no ${join(here, DATABASE)}, so this is not the control plane's data folder: give <data>/control-plane, where <data> is the folder that the platform was started with.`;
 }
 
 async function verify(database: string, heads: readonly AuditHead[]): Promise<number> {
@@ -43,6 +56,8 @@ async function verify(database: string, heads: readonly AuditHead[]): Promise<nu
     const verdict = await verifyChain(store, heads);
     process.stdout.write(`${inWords(verdict, heads.length)}\n`);
     return verdict.kind === "intact" ? 0 : 1;
+  } catch (error) {
+    throw new Error(`The audit trail in ${database} cannot be read: ${errorMessage(error)}`);
   } finally {
     await store.destroy();
   }

@@ -9,8 +9,9 @@ import { describe, expect, it } from "vitest";
 import { temporaryFolder } from "../../test/support/temporary-folder.ts";
 import {
   ensureAccessToken,
+  findAccessToken,
   makeSignInCode,
-  personOfToken,
+  personOfSignInCode,
   revokedIds,
   revokeSession,
   spendSignInCode,
@@ -20,6 +21,7 @@ import { sha256 } from "../src/ids.ts";
 import { openEmbeddedSecretStore } from "../src/ports/secret-store/embedded.ts";
 import { ensureMember, ownersOf } from "../src/ports/store/owners.ts";
 import { openSqliteStore } from "../src/ports/store/sqlite.ts";
+import type { Store } from "../src/ports/store/store.ts";
 import { openEdgeUsage } from "../src/ports/usage-source/edge.ts";
 import { RoutePublisher } from "../src/routes/route-publisher.ts";
 import { serveEdges } from "../src/routes/serve.ts";
@@ -27,6 +29,11 @@ import { Sealing } from "../src/sealing.ts";
 import { addOwners } from "./support/owners.ts";
 
 const PERSON = { subject: "local:a", name: "a" };
+
+async function personOfToken(store: Store, token: string) {
+  const { subject, name } = (await findAccessToken(store, sha256(token))) ?? {};
+  return subject && { subject, name };
+}
 
 async function open() {
   const stack = new AsyncDisposableStack();
@@ -41,13 +48,16 @@ describe("one-time sign-in", () => {
   it("signs in once", async () => {
     await using it = await open();
     const code = await makeSignInCode(it.store, PERSON.subject);
-    expect(await spendSignInCode(it.store, code)).toEqual(PERSON);
-    expect(await spendSignInCode(it.store, code)).toBeUndefined();
+    expect(await personOfSignInCode(it.store, code)).toEqual(PERSON);
+    expect(await spendSignInCode(it.store, code)).toBe(true);
+    expect(await spendSignInCode(it.store, code)).toBe(false);
+    expect(await personOfSignInCode(it.store, code)).toBeUndefined();
   });
 
   it("does not know a code that was never made", async () => {
     await using it = await open();
-    expect(await spendSignInCode(it.store, "guess")).toBeUndefined();
+    expect(await personOfSignInCode(it.store, "guess")).toBeUndefined();
+    expect(await spendSignInCode(it.store, "guess")).toBe(false);
   });
 
   it("refuses a code that is too old", async () => {
@@ -57,7 +67,8 @@ describe("one-time sign-in", () => {
       .updateTable("sign_in_links")
       .set({ expires_at: Date.now() - 1 })
       .execute();
-    expect(await spendSignInCode(it.store, code)).toBeUndefined();
+    expect(await personOfSignInCode(it.store, code)).toBeUndefined();
+    expect(await spendSignInCode(it.store, code)).toBe(false);
   });
 });
 

@@ -1,5 +1,5 @@
 import { execFile } from "node:child_process";
-import { appendFile, readFile, writeFile } from "node:fs/promises";
+import { appendFile, mkdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
@@ -455,7 +455,23 @@ describe("the operator's command", () => {
   it("says so where it cannot be found out", async () => {
     await using it = await open();
     expect(await run()).toMatchObject({ code: 2, output: expect.stringMatching(/Usage/) });
-    expect(await run(join(it.dir, "nowhere"))).toMatchObject({ code: 2 });
+    const nowhere = join(it.dir, "nowhere");
+    expect(await run(nowhere)).toMatchObject({
+      code: 2,
+      output: expect.stringContaining(
+        `There is no ${join(nowhere, "control-plane.sqlite")}, so this is not the control plane's data folder`,
+      ),
+    });
+    await mkdir(join(nowhere, "control-plane"), { recursive: true });
+    await writeFile(join(nowhere, "control-plane", "control-plane.sqlite"), "no database");
+    expect(await run(nowhere)).toMatchObject({
+      code: 2,
+      output: expect.stringContaining(`within the one that you gave: give ${join(nowhere, "control-plane")}`),
+    });
+    expect(await run(join(nowhere, "control-plane"))).toMatchObject({
+      code: 2,
+      output: expect.stringContaining(join(nowhere, "control-plane", "control-plane.sqlite")),
+    });
     expect(await run(it.dir, "--heads", join(it.dir, "nowhere"))).toMatchObject({ code: 2 });
   });
 });

@@ -471,6 +471,32 @@ describe("access", () => {
     expect(it.gate.pushes).toHaveLength(1);
   });
 
+  test("without the scope says so, and the same of everybody's repositories", async () => {
+    await using it = await startEmbeddedHost();
+    it.gate.may = { read: false, write: false };
+    for (const [service, lacking] of [
+      ["git-receive-pack", "push"],
+      ["git-upload-pack", "read (or push)"],
+    ])
+      for (const name of ["alice/hello", "bob/hello", "nobody/hello"])
+        expect(await ask(it, `/git/${name}.git/info/refs?service=${service}`)).toMatchObject({
+          status: 403,
+          text: expect.stringContaining(`This access token lacks the scope ${lacking}:`),
+        });
+    const work = await it.workTree();
+    await commitFiles(work, { a: "1\n" });
+    expect((await push(work, "main")).stderr).toContain("remote: This access token lacks the scope push");
+  });
+
+  test("that is refused for a reason of the owner's own shows it to the person who pushes", async () => {
+    await using it = await startEmbeddedHost();
+    it.gate.reason = "The repositories of bob live at git.test: push there.";
+    const work = await it.workTree("bob/hello.git");
+    await commitFiles(work, { a: "1\n" });
+    expect((await push(work, "main")).stderr).toContain("remote: The repositories of bob live at git.test");
+    expect(it.gate.repositories.size).toBe(0);
+  });
+
   test("to a repository that does not exist says how to make it, and makes nothing", async () => {
     await using it = await startEmbeddedHost();
     const cloned = await startGit(await it.folder(), ["clone", it.url("alice/none.git"), "."]).finished;

@@ -256,11 +256,34 @@ describe("a grant that is taken back", () => {
     expect(await personIn(another)).toBeNull();
     expect(await personIn(bob)).not.toBeNull();
     expect(it.routes.settings.revoked).toContain(id);
-    expect((await toldToEdge(it, token)).organizations).toEqual([]);
+    expect((await it.askAsEdge(sha256(token))).body).toEqual({ kind: "unknown" });
     expect(await it.store.selectFrom("person_grants").select("subject").execute()).toEqual([
       { subject: "git.test:bob" },
     ]);
     expect(await rolesOf(it, ADA)).toEqual([]);
+  });
+
+  it("leaves nothing of an operator's powers to their tokens, within a minute", async () => {
+    const { it, browser } = await openWithAda({ operators: [ADA] });
+    const token = await makeToken(browser, ["read"]);
+    const ask = () =>
+      it.browser().call("query", "hosts.status", undefined, { authorization: `Bearer ${token}` });
+    expect((await ask()).status).toBe(200);
+    it.host.revokeGrantsOf("ada");
+    it.clock.advance({ minutes: 1 });
+    expect((await ask()).status).toBe(401);
+    await it.signedIn("ada");
+    expect((await ask()).status).toBe(200);
+  });
+
+  it("closes functions for everybody who is signed in to tokens of a person without owners, at once", async () => {
+    const it = await openAccessServer();
+    const token = await makeToken(await it.signedIn("ada"));
+    const { id } = await toldToEdge(it, token);
+    it.host.revokeGrantsOf("ada");
+    await it.memberships.refresh(ADA);
+    expect(it.routes.settings.revoked).toContain(id);
+    expect((await it.askAsEdge(sha256(token))).body).toEqual({ kind: "unknown" });
   });
 
   it("is forgotten when its person signs in anew", async () => {
@@ -282,6 +305,29 @@ describe("a grant that is taken back", () => {
     gate.resolve();
     await asking;
     expect(await personIn(browser)).not.toBeNull();
+  });
+});
+
+describe("an operator by configuration", () => {
+  it("is one for as long as it says so, whatever token was made meanwhile", async () => {
+    const { it, browser } = await openWithAda({ operators: [ADA] });
+    const token = await makeToken(browser, ["read"]);
+    const operators = it.api.operators as Set<string>;
+    const ask = async () =>
+      (await it.browser().call("query", "hosts.status", undefined, { authorization: `Bearer ${token}` }))
+        .status;
+    expect(await ask()).toBe(200);
+    operators.delete(ADA);
+    expect(await ask()).toBe(403);
+    expect((await personIn(browser))?.isOperator).toBe(false);
+  });
+
+  it("stays one while their host gives no answer: it was not the host's to say", async () => {
+    const { it, browser } = await openWithAda({ operators: [ADA] });
+    it.host.failure = NOT_ANSWERING;
+    it.clock.advance({ minutes: 16 });
+    expect((await browser.call("query", "hosts.status")).status).toBe(200);
+    expect(await ownersIn(browser)).toEqual([]);
   });
 });
 

@@ -51,6 +51,7 @@ describe("signing in with a source host", () => {
     const done = await browser.follow(it.host.agree(authorize.href, "ada"));
     expect(done.url).toBe(`${HOME}functions/x?tab=log`);
     expect(await personIn(browser)).toEqual({
+      subject: "git.test:ada",
       name: "Dr. ada",
       owners: [{ slug: "x", role: "developer", host: "git.test" }],
       isOperator: false,

@@ -90,7 +90,7 @@ describe("an access token", () => {
   it("opens functions only where it may invoke", async () => {
     const { it, browser } = await openWithLocal();
     const { token } = await make(browser, { name: "ci", scopes: ["read", "write", "push"] });
-    expect(await toldToEdge(it, token)).toEqual({ kind: "unknown" });
+    expect(await toldToEdge(it, token)).toEqual({ kind: "unknown", lacks: "invoke" });
     expect(await toldToEdge(it, START_TOKEN)).toMatchObject({ kind: "known", organizations: ["a"] });
   });
 
@@ -103,6 +103,7 @@ describe("an access token", () => {
     expect(refused.body).toContain("for programs");
     expect(refused.headers["set-cookie"]).toBeUndefined();
     expect(await stranger.ask<Person>("mutation", "session.signIn", { token: START_TOKEN })).toEqual({
+      subject: "local",
       name: "local",
       owners: [{ slug: "a", role: "admin" }],
       isOperator: true,
@@ -153,6 +154,86 @@ describe("an access token", () => {
   });
 });
 
+describe("what brings an access token to the API", () => {
+  const basic = (pair: string) => `Basic ${Buffer.from(pair).toString("base64")}`;
+
+  async function openWithToken(scopes: readonly GrantableScope[] = ["read", "write"]) {
+    const { it, browser } = await openWithLocal();
+    const { token } = await make(browser, { name: "ci", scopes });
+    /** As a program does, which says nothing of pages; `from` is what a browser adds. */
+    const call = (kind: "query" | "mutation", authorization: string, from: Record<string, string> = {}) => {
+      const set = { owner: "a", name: "key", value: "long enough" };
+      return fetch(`${it.origin}/api/trpc/${kind === "query" ? "owners.list" : "secrets.set"}`, {
+        method: kind === "query" ? "GET" : "POST",
+        headers: { authorization, "content-type": "application/json", ...from },
+        ...(kind === "query" ? {} : { body: JSON.stringify(set) }),
+      });
+    };
+    return { it, browser, token, call };
+  }
+
+  it.each([
+    ["a bearer", (token: string) => `Bearer ${token}`],
+    ["a bearer in another spelling", (token: string) => `bearer ${token}`],
+    ["the password of a Basic pair", (token: string) => basic(`x:${token}`)],
+    ["the user name of one, as URLs have it", (token: string) => basic(`${token}:`)],
+  ])("is %s", async (_what, write) => {
+    const { token, call } = await openWithToken();
+    expect((await call("query", write(token))).status).toBe(200);
+    expect((await call("mutation", write(token))).status).toBe(200);
+  });
+
+  it("is no pair that a page of another site had a browser send", async () => {
+    const { it, token, call } = await openWithToken();
+    for (const from of [
+      { "sec-fetch-site": "same-site" },
+      { "sec-fetch-site": "cross-site" },
+      { origin: "http://mallory.cloud.test:8080" },
+      { origin: "null" },
+    ]) {
+      expect((await call("mutation", basic(`x:${token}`), from)).status).toBe(403);
+      expect((await call("query", basic(`x:${token}`), from)).status).toBe(403);
+    }
+    // The two things that a form can send without asking first.
+    for (const type of ["text/plain", "application/x-www-form-urlencoded"])
+      expect((await call("mutation", basic(`x:${token}`), { "content-type": type })).status).toBe(415);
+    expect(await it.store.selectFrom("secrets").select("name").execute()).toEqual([]);
+  });
+
+  it("is asked of no browser, which would remember it and send it of itself", async () => {
+    const { it } = await openWithToken();
+    const refused = await fetch(`${it.origin}/api/trpc/owners.list`);
+    expect(refused.status).toBe(401);
+    expect(refused.headers.get("www-authenticate")).toBeNull();
+    expect(await refused.text()).toContain("as a bearer or as the password of HTTP Basic");
+  });
+
+  it("is told from one that does not count, and no cookie stands in for that", async () => {
+    const { it, browser, call } = await openWithToken();
+    for (const wrong of [basic("x:ofc_not-one-that-was-ever-made"), basic("ada:password"), "Bearer guess"]) {
+      const refused = await call("query", wrong);
+      expect(refused.status).toBe(401);
+      expect(await refused.text()).toContain(
+        "This access token is not known, or it was revoked or has expired",
+      );
+      expect((await browser.call("query", "owners.list", undefined, { authorization: wrong })).status).toBe(
+        401,
+      );
+    }
+    expect((await withToken(it, "ofc_not-one-that-was-ever-made")).status).toBe(401);
+  });
+
+  it.each([
+    ["write", ["read"], "mutation"],
+    ["read", ["write"], "query"],
+  ] as const)("says that it lacks the scope %s", async (lacking, scopes, kind) => {
+    const { token, call } = await openWithToken(scopes);
+    const refused = await call(kind, basic(`x:${token}`));
+    expect(refused.status).toBe(403);
+    expect(await refused.text()).toContain(`This access token lacks the scope ${lacking}`);
+  });
+});
+
 describe("git, by an access token", () => {
   const all: readonly GrantableScope[] = ["read", "write", "push", "invoke"];
 
@@ -181,7 +262,7 @@ describe("git, by an access token", () => {
     expect(await gate.mayAccess(person, OwnerSlug.parse("a"), "read")).toBe(false);
   });
 
-  it("does not reach owners of other hosts, whose repositories are there", async () => {
+  it("does not reach owners of other hosts, and tells their members alone where their repositories are", async () => {
     const it = await openAccessServer();
     it.host.setRole("ada", "x", "admin");
     await it.signedIn("ada");
@@ -190,6 +271,13 @@ describe("git, by an access token", () => {
     const gate = openPushGate(it.api);
     const person = await gate.authenticate(token);
     if (person === undefined) throw new Error("the token is not known");
-    expect(await gate.mayAccess(person, OwnerSlug.parse("x"), "read")).toBe(false);
+    const [x, y] = [OwnerSlug.parse("x"), OwnerSlug.parse("y")];
+    expect(await gate.mayAccess(person, x, "read")).toBe(false);
+    expect(await gate.whyNot(person, x)).toContain("The repositories of x live at git.test: push there.");
+    expect(await gate.whyNot(person, y)).toBeUndefined();
+    expect(await gate.whyNot(person, OwnerSlug.parse("a"))).toBeUndefined();
+    it.host.setRole("ada", "x", undefined);
+    await it.memberships.staleFor({ instance: "git.test", person: "ada" });
+    expect(await gate.whyNot(person, x)).toBeUndefined();
   });
 });

@@ -10,7 +10,14 @@ import type { RequestLines } from "./exchange.ts";
 import type { Logger } from "./logger.ts";
 import type { TokenCounts } from "./metrics.ts";
 import type { Refusal } from "./refusal.ts";
-import { FROM_ANOTHER_SITE, NO_MEMBER, NOT_CHECKED, signedOut, TOKEN_MISSING } from "./refusal-texts.ts";
+import {
+  FROM_ANOTHER_SITE,
+  NO_MEMBER,
+  NOT_CHECKED,
+  SCOPE_LACKING,
+  signedOut,
+  TOKEN_MISSING,
+} from "./refusal-texts.ts";
 import type { RequestHead } from "./request-fields.ts";
 import { SessionVerifier, type SigningKey, type VerifiedSession } from "./session-verifier.ts";
 
@@ -38,7 +45,7 @@ export type Access =
   | Denied;
 
 export interface Denied {
-  readonly kind: "signed-out" | "forbidden" | "cross-site" | "unavailable";
+  readonly kind: "signed-out" | "scope-missing" | "forbidden" | "cross-site" | "unavailable";
 }
 
 /** Whom a token stands for, as far as decisions need it. */
@@ -62,7 +69,7 @@ interface GoodVerdict {
 }
 
 interface BadVerdict {
-  readonly kind: "signed-out" | "unavailable";
+  readonly kind: "signed-out" | "scope-missing" | "unavailable";
   readonly untilMs: number;
   /** The keys it was found bad by. */
   readonly keys: number;
@@ -219,7 +226,12 @@ export class Authenticator {
           break;
         case "unknown":
           this.#good?.delete(digest);
-          this.#rememberBad(digest, "signed-out", BAD_FOR_MS, asked);
+          this.#rememberBad(
+            digest,
+            finding.lacks === undefined ? "signed-out" : "scope-missing",
+            BAD_FOR_MS,
+            asked,
+          );
           break;
         case "unavailable":
           // What is known goes on counting until it is too old.
@@ -276,10 +288,15 @@ function sessionOf({ claims, key }: VerifiedSession): Session {
 
 const PUBLIC: Access = { kind: "granted", credential: "none", session: undefined };
 const SIGNED_OUT: Denied = { kind: "signed-out" };
+const SCOPE_MISSING: Denied = { kind: "scope-missing" };
 const FORBIDDEN: Denied = { kind: "forbidden" };
 const CROSS_SITE: Denied = { kind: "cross-site" };
 const UNAVAILABLE: Denied = { kind: "unavailable" };
-const DENIED = { "signed-out": SIGNED_OUT, unavailable: UNAVAILABLE } as const;
+const DENIED = {
+  "signed-out": SIGNED_OUT,
+  "scope-missing": SCOPE_MISSING,
+  unavailable: UNAVAILABLE,
+} as const;
 
 function decide(route: Route, session: Session, by: Presented["by"]): Access {
   // A session is what somebody has who signed in: a machine's function takes it for nothing.
@@ -305,6 +322,8 @@ export function denial({ kind }: Denied, { access }: Route, dashboard: string): 
   switch (kind) {
     case "signed-out":
       return access === "token" ? TOKEN_MISSING : signedOut(dashboard);
+    case "scope-missing":
+      return SCOPE_LACKING;
     case "forbidden":
       return NO_MEMBER;
     case "cross-site":

@@ -125,6 +125,14 @@ export const TOKEN_MISSING: Refusal = {
   message: "This function answers only to an access token of its owner's members. Send one as a bearer.",
 };
 
+/** About the token alone: the same whatever function was called with it. */
+export const SCOPE_LACKING: Refusal = {
+  status: 403,
+  code: "scope-missing",
+  message:
+    "This access token lacks the scope invoke, so it opens no functions. Make one that has it on the dashboard's account page.",
+};
+
 export const NO_MEMBER: Refusal = {
   status: 403,
   code: "forbidden",

@@ -24,6 +24,7 @@ export const REFUSAL_CODES = [
   "path-ambiguous",
   "rate-exceeded",
   "request-invalid",
+  "scope-missing",
   "signed-out",
   "target-invalid",
   "target-too-long",

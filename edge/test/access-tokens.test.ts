@@ -1,3 +1,4 @@
+import { hash } from "node:crypto";
 import { expect, test } from "vitest";
 import { FeedServer, route } from "./support/feed-server.ts";
 import { rawClient, testEdge, until, upstream } from "./support/servers.ts";
@@ -68,6 +69,24 @@ test("it counts as the password or the user name of a basic pair, and such a pai
   expect(await call(basic(`${TOKEN}:`))).toBe(200);
   expect(await call(basic("alice:secret"))).toBe(401);
   expect(JSON.stringify(world.fn.requests)).not.toMatch(/authorization/i);
+});
+
+test("one that may not be used to call says so to its holder, the same at every function that asks", async () => {
+  await using world = await setup();
+  world.feed.accessTokens.set(hash("sha256", TOKEN), { kind: "unknown", lacks: "invoke" });
+  const asked = ["alice/signed-in", "alice/members", "alice/token", "bob/members", "bob/token"];
+  const answers = await Promise.all(
+    asked.map((one) => {
+      const [owner, name] = one.split("/");
+      return world.edge.call(`${owner}.fn.test`, `/${name}`, bearer(TOKEN));
+    }),
+  );
+  for (const { status, body } of answers) {
+    expect(status).toBe(403);
+    expect(body).toContain("lacks the scope invoke");
+  }
+  expect(world.fn.requests).toEqual([]);
+  expect(await world.status("alice.fn.test", "/members", `${TOKEN}-unknown`)).toBe(401);
 });
 
 test("a `token` function takes no session, neither as a cookie nor as a bearer", async () => {

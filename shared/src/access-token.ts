@@ -29,7 +29,11 @@ export const AccessTokenAnswer = z.discriminatedUnion("kind", [
     /** For how much longer it counts, milliseconds: a time to come would need two clocks that agree. `null` for ever. */
     expiresInMs: z.number().positive().nullable(),
   }),
-  /** No such token, or one that has expired. */
-  z.object({ kind: z.literal("unknown") }),
+  /** No token that counts: there is none, or it has expired. */
+  z.object({
+    kind: z.literal("unknown"),
+    /** The token is there, and may not be used to call functions: its holder is told. */
+    lacks: z.literal("invoke").optional(),
+  }),
 ]);
 export type AccessTokenAnswer = z.infer<typeof AccessTokenAnswer>;

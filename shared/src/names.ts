@@ -16,13 +16,16 @@ export const FunctionName = z
   .brand<"FunctionName">();
 export type FunctionName = z.infer<typeof FunctionName>;
 
+/** Characters, with the groups that a repository is in. */
+export const MAX_REPOSITORY_NAME = 255;
+
 /**
  * A repository's name within its owner, without the `.git` that URLs may carry. Hosts with nested groups (GitLab) put the groups
  * below the owner in front of it: `team/site`.
  */
 export const RepositoryName = z
   .string()
-  .max(255)
+  .max(MAX_REPOSITORY_NAME)
   .regex(
     /^(?!.*\.\.)(?:(?![.-])[A-Za-z0-9._-]{1,100}(?<!\.git|\.lock)(?:\/(?=.)|$)){1,20}$/,
     "must be 1 to 100 of letters, digits, '.', '_' and '-', must not begin with '.' or '-', nor end with .git or .lock",

@@ -1,5 +1,5 @@
 import { useQuery, useQueryClient } from "@tanstack/react-query";
-import { createContext, type ReactNode, use, useEffect, useRef } from "react";
+import { createContext, type ReactNode, use, useEffect, useState } from "react";
 import { Unreachable } from "./components/unreachable.tsx";
 import { useConnection } from "./connection.ts";
 import { type Person, useTRPC } from "./trpc.ts";
@@ -18,22 +18,22 @@ export function Session({ signedOut, children }: { signedOut: ReactNode; childre
   );
   const person = session.data;
 
-  const name = person === undefined ? undefined : (person?.name ?? null);
-  const lastName = useRef(name);
+  const subject = person === undefined ? undefined : (person?.subject ?? null);
+  const [shownTo, setShownTo] = useState<string | null>();
 
   useEffect(() => {
-    const before = lastName.current;
-    lastName.current = name;
-    if (before === undefined || before === name) return;
-    // What one person saw is not kept for the next.
+    if (subject === undefined || subject === shownTo) return;
+    // What one person saw is not kept for the next: nothing is shown until it is gone.
     const kept = JSON.stringify(trpc.session.current.queryKey());
     queryClient.removeQueries({ predicate: (query) => JSON.stringify(query.queryKey) !== kept });
-  }, [name, queryClient, trpc]);
+    setShownTo(subject);
+  }, [subject, shownTo, queryClient, trpc]);
 
   if (person === undefined)
     return session.isError ? (
       <Unreachable error={session.error} retry={() => void session.refetch()} />
     ) : null;
+  if (subject !== shownTo) return null;
   if (person === null) return signedOut;
   return <PersonContext value={person}>{children}</PersonContext>;
 }

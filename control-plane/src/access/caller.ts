@@ -1,5 +1,7 @@
 import type { IncomingMessage } from "node:http";
+import { ACCESS_TOKEN } from "@openfaas-cloud/shared/access-token.ts";
 import { SESSION_COOKIE } from "@openfaas-cloud/shared/session.ts";
+import { basicPair } from "../basic-pair.ts";
 import { sha256 } from "../ids.ts";
 import type { OwnerOfPerson } from "../ports/store/owners.ts";
 import type { Store } from "../ports/store/store.ts";
@@ -25,7 +27,11 @@ export interface Caller {
 }
 
 export type Calling =
-  | { readonly kind: "anonymous" }
+  | {
+      readonly kind: "anonymous";
+      /** Something was said in `Authorization`, and it counts for nothing. */
+      readonly isRefused: boolean;
+    }
   /** It has to be asked what the person may do, and there is no answer yet. */
   | { readonly kind: "unknown" }
   | {
@@ -42,14 +48,28 @@ export interface CallerPorts {
   readonly operators: ReadonlySet<string>;
 }
 
-const ANONYMOUS: Calling = { kind: "anonymous" };
+const ANONYMOUS: Calling = { kind: "anonymous", isRefused: false };
+const REFUSED: Calling = { kind: "anonymous", isRefused: true };
 
-/** Who is asking. What `Authorization` says counts before any cookie, since that was said on purpose. */
+/**
+ * Who is asking. What `Authorization` says counts before any cookie, since that was said on purpose: no cookie stands in for
+ * a token that is none. An access token may come as a bearer, and in a Basic pair, as git and `curl -u` send it.
+ */
 export async function identify(request: IncomingMessage, ports: CallerPorts): Promise<Calling> {
-  const bearer = /^Bearer (\S{1,4096})$/.exec(request.headers.authorization ?? "")?.[1];
-  if (bearer !== undefined) return byToken(bearer, ports);
-  const cookie = cookieValue(request.headers.cookie, SESSION_COOKIE);
-  return cookie === undefined ? ANONYMOUS : bySession(cookie, ports);
+  const { authorization, cookie } = request.headers;
+  if (authorization !== undefined) {
+    const token = tokenIn(authorization);
+    return token === undefined ? REFUSED : byToken(token, ports);
+  }
+  const session = cookieValue(cookie, SESSION_COOKIE);
+  return session === undefined ? ANONYMOUS : bySession(session, ports);
+}
+
+function tokenIn(authorization: string): string | undefined {
+  const bearer = /^bearer +(\S{1,4096}) *$/i.exec(authorization)?.[1];
+  if (bearer !== undefined) return bearer;
+  const { user, password } = basicPair(authorization) ?? {};
+  return [password, user].find((part) => part !== undefined && ACCESS_TOKEN.test(part));
 }
 
 /** Where the request came from, as the edge that forwarded it says. */
@@ -70,7 +90,7 @@ export function cookieValue(header: string | undefined, name: string): string | 
 
 async function byToken(token: string, ports: CallerPorts): Promise<Calling> {
   const found = await findAccessToken(ports.store, sha256(token));
-  if (!found) return ANONYMOUS;
+  if (!found) return REFUSED;
   const standing = await ports.memberships.ensure(found.subject);
   const by = { kind: "token", scopes: found.scopes } as const;
   return known(found, by, { standing, cookie: undefined }, ports);
@@ -82,7 +102,7 @@ async function bySession(token: string, ports: CallerPorts): Promise<Calling> {
   // First, since what the host says may end the session.
   const standing = await ports.memberships.ensure(claimed.subject);
   const found = await ports.sessions.find(claimed.jti);
-  if (!found) return ANONYMOUS;
+  if (!found || found.subject !== claimed.subject) return ANONYMOUS;
   const by = { kind: "session", session: found.session } as const;
   return known(found, by, { standing, cookie: await nextCookie(found, standing, ports) }, ports);
 }
@@ -102,6 +122,7 @@ async function known(
   { memberships, operators }: CallerPorts,
 ): Promise<Calling> {
   if (standing === "unknown") return { kind: "unknown" };
+  if (standing === "ended") return by.kind === "token" ? REFUSED : ANONYMOUS;
   const { subject, name } = person;
   const caller = {
     subject,

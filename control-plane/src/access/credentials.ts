@@ -68,6 +68,12 @@ export interface NewAccessToken {
   readonly expiresAt: number | null;
 }
 
+/** Writes more within the transaction of an act, such as its audit event, so that neither is there without the other. */
+export type AlsoWrite<About extends readonly unknown[] = []> = (
+  transaction: Queries,
+  ...about: About
+) => Promise<void>;
+
 /**
  * Makes an access token of the person. @returns the token, which is not kept and cannot be had again.
  * @throws KnownError `token-refused` where the name is taken, or where there are too many.
@@ -76,6 +82,7 @@ export async function createAccessToken(
   store: Store,
   subject: string,
   wanted: NewAccessToken,
+  also?: AlsoWrite<[id: string]>,
 ): Promise<{ readonly id: string; readonly token: string }> {
   const id = newId();
   const token = `${ACCESS_TOKEN_PREFIX}${randomBytes(TOKEN_BYTES).toString("base64url")}`;
@@ -105,6 +112,7 @@ export async function createAccessToken(
         last_used_at: null,
       })
       .execute();
+    await also?.(transaction, id);
   });
   return { id, token };
 }
@@ -124,6 +132,7 @@ export async function revokeAccessToken(
   store: Store,
   subject: string,
   id: string,
+  also?: AlsoWrite<[name: string]>,
 ): Promise<string | undefined> {
   return store.transaction().execute(async (transaction) => {
     const token = await transaction
@@ -138,6 +147,7 @@ export async function revokeAccessToken(
       await transaction.updateTable("access_tokens").set({ expires_at: 0 }).where("id", "=", id).execute();
     else await transaction.deleteFrom("access_tokens").where("id", "=", id).execute();
     await revokeForEdges(transaction, token);
+    await also?.(transaction, token.name);
     return token.name;
   });
 }
@@ -175,12 +185,6 @@ export interface KnownAccessToken extends KnownPerson {
   readonly expiresAt: number | null;
 }
 
-/** Whose token this is; `undefined` where it is unknown or has expired. */
-export async function personOfToken(store: Store, token: string): Promise<KnownPerson | undefined> {
-  const known = await findAccessToken(store, sha256(token));
-  return known && { subject: known.subject, name: known.name };
-}
-
 /** The access token with this SHA-256, which counts as used; `undefined` where it is unknown or has expired. */
 export async function findAccessToken(store: Store, hash: string): Promise<KnownAccessToken | undefined> {
   const now = Date.now();
@@ -216,10 +220,22 @@ export async function makeSignInCode(store: Store, subject: string): Promise<str
   return code;
 }
 
-/** Spends the code. @returns the person, or `undefined` for a code that is unknown, spent or too old. */
-export async function spendSignInCode(store: Store, code: string): Promise<KnownPerson | undefined> {
+/** Whom the code signs in; `undefined` for one that is unknown, spent or too old. */
+export async function personOfSignInCode(queries: Queries, code: string): Promise<KnownPerson | undefined> {
+  return queries
+    .selectFrom("sign_in_links")
+    .innerJoin("people", "people.subject", "sign_in_links.subject")
+    .select(["people.subject", "people.name"])
+    .where("hash", "=", sha256(code))
+    .where("used_at", "is", null)
+    .where("expires_at", ">", Date.now())
+    .executeTakeFirst();
+}
+
+/** @returns whether the code counted until now: that of two who bring it is so for one. */
+export async function spendSignInCode(queries: Queries, code: string): Promise<boolean> {
   const now = Date.now();
-  const spent = await store
+  const spent = await queries
     .updateTable("sign_in_links")
     .set({ used_at: now })
     .where("hash", "=", sha256(code))
@@ -227,12 +243,7 @@ export async function spendSignInCode(store: Store, code: string): Promise<Known
     .where("expires_at", ">", now)
     .returning("subject")
     .executeTakeFirst();
-  if (!spent) return undefined;
-  return store
-    .selectFrom("people")
-    .select(["subject", "name"])
-    .where("subject", "=", spent.subject)
-    .executeTakeFirst();
+  return spent !== undefined;
 }
 
 /** `exp`: when the token ends of itself, seconds since the epoch. */

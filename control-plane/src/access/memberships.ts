@@ -1,5 +1,4 @@
 import { setTimeout as delay } from "node:timers/promises";
-import { z } from "zod";
 import type { Logger } from "../logger.ts";
 import type { AuditSink } from "../ports/audit-sink/audit-sink.ts";
 import { GrantRevoked, HostUnavailable } from "../ports/source-host/host-errors.ts";
@@ -7,10 +6,13 @@ import type { OwnerAccess, PersonGrant, RemoteHost } from "../ports/source-host/
 import { ACCESS_GOOD_FOR_MS, type OwnerOfPerson, ownersOf } from "../ports/store/owners.ts";
 import type { PersonGrantRow } from "../ports/store/schema.ts";
 import type { Queries, Store } from "../ports/store/store.ts";
-import { higher, type Role } from "../role.ts";
 import type { Sealing } from "../sealing.ts";
+import { LOCAL_PERSON } from "./caller.ts";
 import { forgetTokensOfEdges } from "./credentials.ts";
+import { applyAccess, type Cause, type Change, LOSS, NO_CHANGE, type Said } from "./membership-changes.ts";
+import { MembershipRounds } from "./membership-rounds.ts";
 import type { OpenStreams } from "./open-streams.ts";
+import { type AccessChange, type PersonAbout, PersonGrants } from "./person-grants.ts";
 import type { Sessions } from "./sessions.ts";
 
 /** What a host said is asked again when it is older than this and somebody asks for something. */
@@ -18,24 +20,11 @@ const FRESH_FOR_MS = 45_000;
 /** For people who ask nothing here but may be asking edges; with the time it takes, within a minute of the change. */
 const LOOK_AGAIN_MS = 35_000;
 const ROUND_MS = 5_000;
-/** Of one host. */
-const AT_ONCE = 8;
-const MOST_IN_ROUND = 1_000;
 const FETCH_MS = 20_000;
 /** A request waits for so long, and goes by what is known then. */
 const WAIT_MS = 3_000;
 /** A host that gave no answer is not asked again about the same person sooner. */
 const PAUSE_MS = 10_000;
-/** Access tokens used within this time count as in use: their person is looked after as one with a session. */
-const IN_USE_MS = 15 * 60_000;
-/** More owners than one person has; what is beyond is not counted. */
-const MOST_OWNERS = 1_000;
-
-const Grant = z.object({
-  accessToken: z.string(),
-  refreshToken: z.string().optional(),
-  expiresAt: z.number().optional(),
-});
 
 /** What is known about what a person may do. */
 export type Standing =
@@ -44,14 +33,9 @@ export type Standing =
   /** The host is being asked, or gives no answer; what it said last counts where that is not too long ago. */
   | "last-known"
   /** Nothing is known that still counts, and the host has not answered yet. */
-  | "unknown";
-
-/** An act that changed who may do what, for the audit. */
-export interface Cause {
-  /** Subject, or the instance whose word it is. */
-  readonly actor: string;
-  readonly address?: string | undefined;
-}
+  | "unknown"
+  /** The grant was taken back: nobody vouches for the person, whatever they were, until they sign in anew. */
+  | "ended";
 
 /**
  * Which owners people may act for, and as what: the source host's own word, kept for moments only. It is asked again while its
@@ -61,6 +45,8 @@ export interface Cause {
 export class Memberships implements AsyncDisposable {
   readonly #ports: MembershipPorts;
   readonly #now: () => number;
+  readonly #grants: PersonGrants;
+  readonly #rounds: MembershipRounds;
   readonly #underWay = new Map<string, Promise<void>>();
   /** Those about whom the host's last word is known not to count. */
   readonly #stale = new Set<string>();
@@ -68,30 +54,35 @@ export class Memberships implements AsyncDisposable {
   readonly #pausedUntil = new Map<string, number>();
   /** Those whose edges were told that they may do nothing, since their host gave no answer for too long. */
   readonly #lapsed = new Set<string>();
-  /** Hosts that are asked about their people now. */
-  readonly #asked = new Map<string, Promise<void>>();
   readonly #stop = new AbortController();
-  /** Ends the pause between two rounds. */
-  #wake = Promise.withResolvers<void>();
-  #rounds: Promise<void> = Promise.resolve();
 
   constructor(ports: MembershipPorts) {
     this.#ports = ports;
     this.#now = ports.now ?? Date.now;
+    this.#grants = new PersonGrants({ store: ports.store, sealing: ports.sealing, now: this.#now });
+    this.#rounds = new MembershipRounds({
+      grants: this.#grants,
+      logger: ports.logger,
+      roundMs: ports.roundMs ?? ROUND_MS,
+      isDue: (person) => this.#isDue(person),
+      ask: (subject) => this.refresh(subject),
+    });
   }
 
   /** Goes on asking in the background until this is disposed. */
   start(): void {
-    this.#rounds = this.#goOn();
+    this.#rounds.start();
   }
 
   /**
    * Sees to it that what is known about the person is what the host says now; waits for that for a few seconds at most.
-   * People of no remote host have nothing to be asked.
+   * About the local person there is nobody to ask.
    */
   async ensure(subject: string, waitMs = this.#ports.waitMs ?? WAIT_MS): Promise<Standing> {
-    const grant = await this.#grantOf(subject);
-    if (!grant || this.#isFresh(grant)) return "current";
+    if (subject === LOCAL_PERSON) return "current";
+    const grant = await this.#grants.find(subject);
+    if (!grant) return "ended";
+    if (this.#isFresh(grant)) return "current";
     if (!this.#isPaused(subject)) {
       const waited = new AbortController();
       await Promise.race([
@@ -100,8 +91,9 @@ export class Memberships implements AsyncDisposable {
       ]);
       waited.abort();
     }
-    const after = await this.#grantOf(subject);
-    if (!after || this.#isFresh(after)) return "current";
+    const after = await this.#grants.find(subject);
+    if (!after) return "ended";
+    if (this.#isFresh(after)) return "current";
     return this.#isGood(after) || this.#isPaused(subject) ? "last-known" : "unknown";
   }
 
@@ -125,21 +117,16 @@ export class Memberships implements AsyncDisposable {
   }
 
   /**
-   * The host says that who may do what changed, for this person (the host's id of the account), for all of this owner (likewise)
-   * or for everybody. What was known counts no more when this resolves; for those who are about the host is asked beside. Never
-   * rejects: where the store fails, what is known goes on counting for as long as ever.
+   * The host says that who may do what changed. What was known counts no more when this resolves; for those who are about the
+   * host is asked beside. Never rejects: where the store fails, what is known goes on counting for as long as ever.
    */
-  async staleFor(changed: {
-    readonly instance: string;
-    readonly person?: string | undefined;
-    readonly owner?: string | undefined;
-  }): Promise<void> {
+  async staleFor(changed: AccessChange): Promise<void> {
     try {
-      for (const subject of await this.#concerned(changed)) {
+      for (const subject of await this.#grants.concerned(changed)) {
         this.#stale.add(subject);
         this.#pausedUntil.delete(subject);
       }
-      this.#wake.resolve();
+      this.#rounds.soon();
     } catch (error) {
       this.#ports.logger.error({ err: error }, "memberships could not be marked as changed");
     }
@@ -153,12 +140,7 @@ export class Memberships implements AsyncDisposable {
     cause: Cause,
   ): Promise<void> {
     const change = await this.#ports.store.transaction().execute(async (transaction) => {
-      const kept = { instance, sealed: this.#seal(subject, said.grant), checked_at: this.#now() };
-      await transaction
-        .insertInto("person_grants")
-        .values({ subject, ...kept })
-        .onConflict((conflict) => conflict.column("subject").doUpdateSet(kept))
-        .execute();
+      await this.#grants.keep(transaction, subject, instance, said.grant);
       return this.#apply(transaction, { subject, instance, owners: said.owners, cause });
     });
     await this.#settled(subject, change);
@@ -166,95 +148,23 @@ export class Memberships implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#stop.abort();
-    this.#wake.resolve();
-    await this.#rounds;
-    await Promise.all(this.#asked.values());
+    await this.#rounds[Symbol.asyncDispose]();
     await Promise.allSettled(this.#underWay.values());
   }
 
-  async #goOn(): Promise<void> {
-    const { signal } = this.#stop;
-    while (!signal.aborted) {
-      this.#wake = Promise.withResolvers<void>();
-      await this.#lookAfter().catch((error: unknown) =>
-        this.#ports.logger.error({ err: error }, "memberships could not be looked at; trying again"),
-      );
-      const pause = AbortSignal.any([signal, AbortSignal.timeout(this.#ports.roundMs ?? ROUND_MS)]);
-      await Promise.race([this.#wake.promise, aborted(pause)]);
+  /** While a host wants no questions it is asked none, and what it said last counts no longer for that. */
+  async #isDue(person: PersonAbout): Promise<boolean> {
+    const { subject, checked_at } = person;
+    if (this.#isPaused(subject)) {
+      if (!this.#isGood(person)) await this.#lapse(subject);
+      return false;
     }
-  }
-
-  /**
-   * Asks about everybody who is about and whose host was not asked lately. Each host apart from the others, so that one which
-   * is silent keeps nobody of another waiting.
-   */
-  async #lookAfter(): Promise<void> {
-    const rows = await this.#ports.store.selectFrom("person_grants").select("instance").distinct().execute();
-    for (const { instance } of rows) {
-      if (this.#asked.has(instance)) continue;
-      const people = await this.#peopleAbout(instance);
-      await this.#lapsePaused(people);
-      const asking = this.#askAbout(people).finally(() => this.#asked.delete(instance));
-      this.#asked.set(instance, asking);
-    }
-  }
-
-  /** Never rejects. */
-  async #askAbout(people: readonly PersonAbout[]): Promise<void> {
-    const waiting = people
-      .filter(({ subject }) => !this.#isPaused(subject))
-      .filter((one) => this.#stale.has(one.subject) || one.checked_at <= this.#now() - LOOK_AGAIN_MS)
-      .map(({ subject }) => subject)
-      .reverse();
-    const askNext = async () => {
-      for (let next = waiting.pop(); next !== undefined; next = waiting.pop()) {
-        if (this.#stop.signal.aborted) return;
-        await this.refresh(next);
-      }
-    };
-    await Promise.all(Array.from({ length: AT_ONCE }, askNext));
-  }
-
-  /** Nobody is asked about them for as long as their host wants, and what it said last counts no longer for that. */
-  async #lapsePaused(people: readonly PersonAbout[]): Promise<void> {
-    for (const one of people)
-      if (this.#isPaused(one.subject) && !this.#isGood(one)) await this.#lapse(one.subject);
-  }
-
-  /** Those that were asked about longest ago first. */
-  async #peopleAbout(instance: string): Promise<PersonAbout[]> {
-    const now = this.#now();
-    const { store } = this.#ports;
-    return store
-      .selectFrom("person_grants")
-      .select(["subject", "checked_at"])
-      .where("instance", "=", instance)
-      .where((where) =>
-        where.or([
-          where.exists(
-            where
-              .selectFrom("sessions")
-              .select("jti")
-              .whereRef("sessions.subject", "=", "person_grants.subject")
-              .where("expires_at", ">", now),
-          ),
-          where.exists(
-            where
-              .selectFrom("access_tokens")
-              .select("id")
-              .whereRef("access_tokens.subject", "=", "person_grants.subject")
-              .where("last_used_at", ">", now - IN_USE_MS),
-          ),
-        ]),
-      )
-      .orderBy("checked_at")
-      .limit(MOST_IN_ROUND)
-      .execute();
+    return this.#stale.has(subject) || checked_at <= this.#now() - LOOK_AGAIN_MS;
   }
 
   /** Never rejects: whatever comes of it is in the store, or in the log. */
   async #ask(subject: string): Promise<void> {
-    const grant = await this.#grantOf(subject).catch(() => undefined);
+    const grant = await this.#grants.find(subject).catch(() => undefined);
     if (!grant) return;
     // A delivery that comes from here on may be about what the answer does not know yet.
     const wasStale = this.#stale.delete(subject);
@@ -268,25 +178,17 @@ export class Memberships implements AsyncDisposable {
     }
   }
 
-  async #fetch(grant: PersonGrantRow): ReturnType<RemoteSignIn["fetchAccess"]> {
+  async #fetch(grant: PersonGrantRow): Promise<Answer> {
     const signIn = this.#ports.hosts.find(grant.instance)?.signIn;
     if (!signIn) throw new HostUnavailable(`${grant.instance} is no host that people sign in with any more.`);
     const tooLate = AbortSignal.any([AbortSignal.timeout(FETCH_MS), this.#stop.signal]);
-    return signIn.fetchAccess(this.#open(grant), tooLate);
+    return signIn.fetchAccess(this.#grants.open(grant), tooLate);
   }
 
-  async #take(asked: PersonGrantRow, said: Awaited<ReturnType<RemoteSignIn["fetchAccess"]>>): Promise<void> {
+  async #take(asked: PersonGrantRow, said: Answer): Promise<void> {
     const { subject, instance } = asked;
     const change = await this.#ports.store.transaction().execute(async (transaction) => {
-      const kept = await transaction
-        .updateTable("person_grants")
-        .set({ sealed: this.#seal(subject, said.grant), checked_at: this.#now() })
-        .where("subject", "=", subject)
-        .where("sealed", "=", asked.sealed)
-        .returning("subject")
-        .executeTakeFirst();
-      // Signed in anew meanwhile: what came of that is newer.
-      if (!kept) return NO_CHANGE;
+      if (!(await this.#grants.renew(transaction, asked, said.grant))) return NO_CHANGE;
       return this.#apply(transaction, { subject, instance, owners: said.owners, cause: { actor: instance } });
     });
     await this.#settled(subject, change);
@@ -307,34 +209,30 @@ export class Memberships implements AsyncDisposable {
   /** The last word is too old to count: edges, which were told it, are told so. */
   async #lapse(subject: string): Promise<void> {
     if (this.#lapsed.has(subject)) return;
-    const change = { mayDoLess: true, changed: true };
     await this.#ports.store
       .transaction()
-      .execute((transaction) => this.#replaceCredentials(transaction, subject, change));
+      .execute((transaction) => this.#replaceCredentials(transaction, subject, LOSS));
     this.#lapsed.add(subject);
-    await this.#tell(subject, change);
+    await this.#tell(subject, LOSS);
   }
 
   /** The person or the host took the grant back: nobody can tell any more what they may do. */
-  async #end({ subject, instance, sealed }: PersonGrantRow): Promise<void> {
-    const change = await this.#ports.store.transaction().execute(async (transaction) => {
-      const gone = await transaction
-        .deleteFrom("person_grants")
-        .where("subject", "=", subject)
-        .where("sealed", "=", sealed)
-        .returning("subject")
-        .executeTakeFirst();
-      if (!gone) return undefined;
+  async #end(grant: PersonGrantRow): Promise<void> {
+    const { subject, instance } = grant;
+    const { store, audit, sessions } = this.#ports;
+    const hasEnded = await store.transaction().execute(async (transaction) => {
+      if (!(await this.#grants.remove(transaction, grant))) return false;
       const cause = { actor: instance };
-      await this.#ports.audit.append(
+      await audit.append(
         { ...cause, action: "session.revoke", object: subject, result: "signed out everywhere" },
         transaction,
       );
-      return this.#apply(transaction, { subject, instance, owners: [], cause });
+      await sessions.endAllWithin(transaction, subject);
+      const { mayDoLess } = await this.#apply(transaction, { subject, instance, owners: [], cause });
+      if (!mayDoLess) await forgetTokensOfEdges(transaction, subject);
+      return true;
     });
-    if (!change) return;
-    await this.#settled(subject, change);
-    await this.#ports.sessions.endAll(subject);
+    if (hasEnded) await this.#settled(subject, LOSS);
   }
 
   async #settled(subject: string, change: Change): Promise<void> {
@@ -352,56 +250,9 @@ export class Memberships implements AsyncDisposable {
   }
 
   async #apply(transaction: Queries, said: Said): Promise<Change> {
-    const before = await membershipsAt(transaction, said.subject, said.instance);
-    const after = await knownOwners(transaction, said.instance, said.owners);
-    const ids = new Set([...before.keys(), ...after.keys()]);
-    let change = NO_CHANGE;
-    for (const ownerId of ids) {
-      const was = before.get(ownerId);
-      const is = after.get(ownerId);
-      if (was?.role === is?.role) continue;
-      await this.#setRole(transaction, said, { ownerId, was, is });
-      change = { changed: true, mayDoLess: change.mayDoLess || is === undefined };
-    }
+    const change = await applyAccess(transaction, said, this.#ports.audit);
     await this.#replaceCredentials(transaction, said.subject, change);
     return change;
-  }
-
-  async #setRole(
-    transaction: Queries,
-    { subject, cause }: Said,
-    {
-      ownerId,
-      was,
-      is,
-    }: { readonly ownerId: string; readonly was: Member | undefined; readonly is: Member | undefined },
-  ): Promise<void> {
-    if (is === undefined) {
-      await transaction
-        .deleteFrom("memberships")
-        .where("person", "=", subject)
-        .where("owner_id", "=", ownerId)
-        .execute();
-    } else {
-      const { role } = is;
-      await transaction
-        .insertInto("memberships")
-        .values({ person: subject, owner_id: ownerId, role })
-        .onConflict((conflict) => conflict.columns(["person", "owner_id"]).doUpdateSet({ role }))
-        .execute();
-    }
-    await this.#ports.audit.append(
-      {
-        actor: cause.actor,
-        address: cause.address,
-        action: "membership.change",
-        object: `${subject} at ${(is ?? was)?.slug}`,
-        result: is === undefined ? "no member any more" : is.role,
-        ownerId,
-        details: { before: was?.role ?? null, after: is?.role ?? null },
-      },
-      transaction,
-    );
   }
 
   /** What the person holds says which owners are theirs: it is replaced, and where they may do less counts no more. */
@@ -411,63 +262,16 @@ export class Memberships implements AsyncDisposable {
     if (change.mayDoLess) await forgetTokensOfEdges(within, subject);
   }
 
-  async #concerned({
-    instance,
-    person,
-    owner,
-  }: Parameters<Memberships["staleFor"]>[0]): Promise<readonly string[]> {
-    let query = this.#ports.store
-      .selectFrom("person_grants")
-      .select("person_grants.subject")
-      .where("instance", "=", instance);
-    if (person !== undefined) query = query.where("subject", "=", subjectOf(instance, person));
-    else if (owner !== undefined) {
-      query = query.where((where) =>
-        where.exists(
-          where
-            .selectFrom("memberships")
-            .innerJoin("owners", "owners.id", "memberships.owner_id")
-            .select("owners.id")
-            .whereRef("memberships.person", "=", "person_grants.subject")
-            .where("owners.source_host", "=", instance)
-            .where("owners.source_owner_id", "=", owner),
-        ),
-      );
-    }
-    return (await query.execute()).map(({ subject }) => subject);
-  }
-
-  #grantOf(subject: string): Promise<PersonGrantRow | undefined> {
-    return this.#ports.store
-      .selectFrom("person_grants")
-      .selectAll()
-      .where("subject", "=", subject)
-      .executeTakeFirst();
-  }
-
   #isPaused(subject: string): boolean {
     return (this.#pausedUntil.get(subject) ?? 0) > this.#now();
   }
 
-  #isFresh({ subject, checked_at }: PersonGrantRow): boolean {
+  #isFresh({ subject, checked_at }: PersonAbout): boolean {
     return !this.#stale.has(subject) && checked_at > this.#now() - FRESH_FOR_MS;
   }
 
-  #isGood({ checked_at }: Pick<PersonGrantRow, "checked_at">): boolean {
+  #isGood({ checked_at }: PersonAbout): boolean {
     return checked_at > this.#now() - ACCESS_GOOD_FOR_MS;
-  }
-
-  #seal(subject: string, grant: PersonGrant): string {
-    return this.#ports.sealing.seal(["person-grant", subject], JSON.stringify(grant));
-  }
-
-  #open({ subject, sealed }: PersonGrantRow): PersonGrant {
-    const grant = Grant.parse(JSON.parse(this.#ports.sealing.open(["person-grant", subject], sealed)));
-    return {
-      accessToken: grant.accessToken,
-      refreshToken: grant.refreshToken,
-      expiresAt: grant.expiresAt,
-    };
   }
 }
 
@@ -485,73 +289,4 @@ export interface MembershipPorts {
   readonly roundMs?: number;
 }
 
-type RemoteSignIn = NonNullable<RemoteHost["signIn"]>;
-
-type PersonAbout = Pick<PersonGrantRow, "subject" | "checked_at">;
-
-interface Said {
-  readonly subject: string;
-  readonly instance: string;
-  readonly owners: readonly OwnerAccess[];
-  readonly cause: Cause;
-}
-
-interface Member {
-  readonly role: Role;
-  readonly slug: string;
-}
-
-interface Change {
-  readonly changed: boolean;
-  /** An owner is the person's no more. */
-  readonly mayDoLess: boolean;
-}
-
-const NO_CHANGE: Change = { changed: false, mayDoLess: false };
-
-/** How a person of a source host is known here. */
-export function subjectOf(instance: string, sourceId: string): string {
-  return `${instance}:${sourceId}`;
-}
-
-function aborted(signal: AbortSignal): Promise<void> {
-  if (signal.aborted) return Promise.resolve();
-  return new Promise((resolve) => signal.addEventListener("abort", () => resolve(), { once: true }));
-}
-
-async function membershipsAt(
-  queries: Queries,
-  subject: string,
-  instance: string,
-): Promise<Map<string, Member>> {
-  const rows = await queries
-    .selectFrom("memberships")
-    .innerJoin("owners", "owners.id", "memberships.owner_id")
-    .select(["owners.id", "owners.slug", "memberships.role"])
-    .where("memberships.person", "=", subject)
-    .where("owners.source_host", "=", instance)
-    .execute();
-  return new Map(rows.map(({ id, slug, role }) => [id, { slug, role }]));
-}
-
-/** Those of the owners that are linked here, by our own ids. An owner that is named twice is had at its higher role. */
-async function knownOwners(
-  queries: Queries,
-  instance: string,
-  owners: readonly OwnerAccess[],
-): Promise<Map<string, Member>> {
-  const roles = new Map<string, Role>();
-  for (const { owner, role } of owners.slice(0, MOST_OWNERS)) {
-    roles.set(owner.sourceId, higher(role, roles.get(owner.sourceId) ?? role));
-  }
-  if (roles.size === 0) return new Map();
-  const rows = await queries
-    .selectFrom("owners")
-    .select(["id", "slug", "source_owner_id"])
-    .where("source_host", "=", instance)
-    .where("source_owner_id", "in", [...roles.keys()])
-    .execute();
-  return new Map(
-    rows.map(({ id, slug, source_owner_id }) => [id, { slug, role: roles.get(source_owner_id) ?? "viewer" }]),
-  );
-}
+type Answer = Awaited<ReturnType<NonNullable<RemoteHost["signIn"]>["fetchAccess"]>>;

@@ -5,7 +5,7 @@ import { ownersOf } from "../ports/store/owners.ts";
 import type { SessionRow } from "../ports/store/schema.ts";
 import type { Queries, Store } from "../ports/store/store.ts";
 import type { RoutePublisher } from "../routes/route-publisher.ts";
-import { type KnownPerson, revokedIds, revokeSession } from "./credentials.ts";
+import { type AlsoWrite, type KnownPerson, revokedIds, revokeSession } from "./credentials.ts";
 import type { OpenStreams } from "./open-streams.ts";
 import type { SessionTokens } from "./session-token.ts";
 
@@ -102,9 +102,8 @@ export class Sessions implements AsyncDisposable {
   }
 
   /** Signs the person in. @returns the cookie to set. */
-  async begin(person: KnownPerson, origin: Origin): Promise<string> {
+  async begin(person: KnownPerson, origin: Origin, also?: AlsoWrite): Promise<string> {
     const now = this.#now();
-    await this.#endOldest(person.subject);
     const row = freshRow(now, {
       session: randomUUID(),
       subject: person.subject,
@@ -113,7 +112,13 @@ export class Sessions implements AsyncDisposable {
       address: origin.address.slice(0, MAX_ADDRESS),
       user_agent: origin.userAgent.slice(0, MAX_USER_AGENT),
     });
-    await this.#store.insertInto("sessions").values(row).execute();
+    const ended = await this.#store.transaction().execute(async (transaction) => {
+      const ended = await this.#endOldest(transaction, person.subject);
+      await transaction.insertInto("sessions").values(row).execute();
+      await also?.(transaction);
+      return ended;
+    });
+    if (ended > 0) await this.#tellEnded(person.subject);
     return this.#cookieOf(row, person);
   }
 
@@ -167,18 +172,23 @@ export class Sessions implements AsyncDisposable {
   }
 
   /** @returns whether the person had such a session. */
-  async end(subject: string, session: string): Promise<boolean> {
-    return (await this.#end(subject, session)) > 0;
+  async end(subject: string, session: string, also?: AlsoWrite): Promise<boolean> {
+    return this.#end(subject, session, also);
   }
 
   /** Signs the person out everywhere. */
-  async endAll(subject: string): Promise<void> {
-    await this.#end(subject, undefined);
+  async endAll(subject: string, also?: AlsoWrite): Promise<void> {
+    await this.#end(subject, undefined, also);
+  }
+
+  /** As `endAll`, with more in one transaction: edges are to be told (`tellEdges`) once that is through. */
+  async endAllWithin(within: Queries, subject: string): Promise<void> {
+    await endRows(within, subject, undefined);
   }
 
   /** The person's sessions that go on, the one used last first. */
-  async list(subject: string): Promise<ListedSession[]> {
-    const rows = await this.#store
+  async list(subject: string, within: Queries = this.#store): Promise<ListedSession[]> {
+    const rows = await within
       .selectFrom("sessions")
       .selectAll()
       .where("subject", "=", subject)
@@ -287,24 +297,35 @@ export class Sessions implements AsyncDisposable {
       .execute();
   }
 
-  async #endOldest(subject: string): Promise<void> {
-    const listed = await this.list(subject);
-    for (const { session } of listed.slice(MOST_OF_PERSON - 1)) await this.end(subject, session);
+  async #endOldest(within: Queries, subject: string): Promise<number> {
+    const tooMany = (await this.list(subject, within)).slice(MOST_OF_PERSON - 1);
+    for (const { session } of tooMany) await endRows(within, subject, session);
+    return tooMany.length;
   }
 
-  async #end(subject: string, session: string | undefined): Promise<number> {
+  async #end(subject: string, session: string | undefined, also?: AlsoWrite): Promise<boolean> {
     const ended = await this.#store.transaction().execute(async (transaction) => {
-      let query = transaction.deleteFrom("sessions").where("subject", "=", subject);
-      if (session !== undefined) query = query.where("session", "=", session);
-      const rows = await query.returning(["jti", "expires_at"]).execute();
-      for (const row of rows) await revokeRow(transaction, row);
-      return rows.length;
+      const rows = await endRows(transaction, subject, session);
+      if (rows > 0) await also?.(transaction);
+      return rows > 0;
     });
-    if (ended === 0) return 0;
-    this.#streams.cut(subject);
-    await this.tellEdges();
+    if (ended) await this.#tellEnded(subject);
     return ended;
   }
+
+  async #tellEnded(subject: string): Promise<void> {
+    this.#streams.cut(subject);
+    await this.tellEdges();
+  }
+}
+
+/** Of one session, or of all of the person's. @returns how many tokens do not count any more. */
+async function endRows(within: Queries, subject: string, session: string | undefined): Promise<number> {
+  let query = within.deleteFrom("sessions").where("subject", "=", subject);
+  if (session !== undefined) query = query.where("session", "=", session);
+  const rows = await query.returning(["jti", "expires_at"]).execute();
+  for (const row of rows) await revokeRow(within, row);
+  return rows.length;
 }
 
 /** A token of the session that is issued now. */

@@ -16,7 +16,8 @@ import type { Store } from "../ports/store/store.ts";
 import { Retryable } from "../rejected.ts";
 import type { Urls } from "../urls.ts";
 import { isOperator } from "./caller.ts";
-import { type Memberships, subjectOf } from "./memberships.ts";
+import type { Memberships } from "./memberships.ts";
+import { subjectOf } from "./person-grants.ts";
 import { returnPath } from "./return-path.ts";
 import type { Origin, Sessions } from "./sessions.ts";
 
@@ -207,9 +208,9 @@ export class SignIns {
       .onConflict((conflict) => conflict.column("subject").doUpdateSet(names))
       .execute();
     await memberships.keep(subject, instance, { grant, owners }, cause);
-    const cookie = await sessions.begin(person, origin);
-    await audit.append({ ...event, result: `signed in with ${instance}` });
-    return cookie;
+    return sessions.begin(person, origin, (transaction) =>
+      audit.append({ ...event, result: `signed in with ${instance}` }, transaction),
+    );
   }
 }
 

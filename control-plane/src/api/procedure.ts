@@ -247,8 +247,12 @@ function requireRole(owner: OwnerOfPerson, role: Role): void {
 
 function requirePerson(calling: Calling): Caller {
   const caller = callerOf(calling);
-  if (!caller) throw new TRPCError({ code: "UNAUTHORIZED", message: "You are not signed in." });
-  return caller;
+  if (caller) return caller;
+  const message =
+    calling.kind === "anonymous" && calling.isRefused
+      ? "This access token is not known, or it was revoked or has expired: make another on the dashboard's account page."
+      : "You are not signed in. A program sends an access token, as a bearer or as the password of HTTP Basic.";
+  throw new TRPCError({ code: "UNAUTHORIZED", message });
 }
 
 /** `undefined` where nobody is signed in. @throws TRPCError where it is not known yet what somebody who is may do. */
@@ -268,7 +272,10 @@ export function callerOf(calling: Calling): Caller | undefined {
 
 function requireScope({ by }: Caller, scope: Scope): void {
   if (by.kind === "session" || by.scopes.includes(scope)) return;
-  throw new TRPCError({ code: "FORBIDDEN", message: `This access token may not ${scope}.` });
+  throw new TRPCError({
+    code: "FORBIDDEN",
+    message: `This access token lacks the scope ${scope}: make one that has it on the dashboard's account page.`,
+  });
 }
 
 /** Who is asking, and how they are answered. */
@@ -311,6 +318,10 @@ function cutWithAccess(subject: string, response: ServerResponse, streams: OpenS
  * Whether a page of the dashboard asks, or no page at all. Functions run on sibling hosts, which browsers take for the same
  * site, so a cookie's SameSite does not keep them out: the browser's own word for where a request comes from does. Who says
  * neither is no browser of today, and may bring no cookie to what changes something.
+ *
+ * A Basic pair is also sent by browsers of themselves, once somebody typed it in, so that a page of another site is refused
+ * with it as with a cookie. Who says neither may bring it, as `curl -u` does: no answer of the API's asks a browser for one, and
+ * what changes something takes JSON alone, which no page sends to another site without asking first.
  */
 export function isOwnOrigin(request: IncomingMessage, urls: Urls): boolean {
   const site = request.headers["sec-fetch-site"];

@@ -1,8 +1,10 @@
 import { must } from "@openfaas-cloud/shared/must.ts";
+import { MAX_REPOSITORY_NAME } from "@openfaas-cloud/shared/names.ts";
 import { TRPCError, tracked } from "@trpc/server";
 import { z } from "zod";
 import type { LogPage, LogStore, LogStream } from "../ports/log-store/log-store.ts";
 import type { NewTrigger, Run } from "../ports/queue/queue.ts";
+import { namesOfRun } from "../ports/store/functions.ts";
 import { findRun, type NamedRun, selectRuns } from "../ports/store/runs.ts";
 import type { StageRow } from "../ports/store/schema.ts";
 import { toLogPageView } from "./logs.ts";
@@ -16,7 +18,7 @@ export const runsRouter = router({
   list: ofOwners("viewer")
     .input(
       z.object({
-        repository: z.string().max(100).optional(),
+        repository: z.string().max(MAX_REPOSITORY_NAME).optional(),
         limit: z.int().min(1).max(100).default(20),
         before: z.string().max(40).optional(),
       }),
@@ -42,7 +44,7 @@ export const runsRouter = router({
   get: ofRun("viewer").query(({ ctx }): Promise<RunDetail> => detail(ctx.run, ctx.ports)),
 
   ofCommit: ofOwner("viewer")
-    .input(z.object({ repository: z.string().max(100), commit: z.string().max(64) }))
+    .input(z.object({ repository: z.string().max(MAX_REPOSITORY_NAME), commit: z.string().max(64) }))
     .query(async ({ ctx, input }): Promise<{ id: string }> => {
       const run = await selectRuns(ctx.ports.store)
         .where("runs.owner_id", "=", ctx.owner.id)
@@ -155,17 +157,11 @@ function summary(run: NamedRun): RunSummary {
 
 async function detail(run: NamedRun, ports: ApiPorts): Promise<RunDetail> {
   const stages = await ports.store.selectFrom("stages").selectAll().where("run_id", "=", run.id).execute();
-  const functions = await ports.store
-    .selectFrom("functions")
-    .select("name")
-    .where("run_id", "=", run.id)
-    .where("unrouted_at", "is", null)
-    .orderBy("name")
-    .execute();
+  const functions = await namesOfRun(ports.store, run);
   return {
     ...summary(run),
     stages: stages.toSorted(byOrder).map((stage) => stageView(stage, run)),
-    functions: functions.map(({ name }) => ({ name, url: ports.urls.function(run.slug, name) })),
+    functions: functions.map((name) => ({ name, url: ports.urls.function(run.slug, name) })),
     ahead: run.state === "queued" ? await ports.queue.ahead(run) : undefined,
     ignoredKeys: JSON.parse(run.ignored_keys) as RunDetail["ignoredKeys"],
   };

@@ -1,7 +1,12 @@
 import { TRPCError } from "@trpc/server";
 import { z } from "zod";
 import { type Caller, isOperator } from "../access/caller.ts";
-import { findAccessToken, type KnownPerson, spendSignInCode } from "../access/credentials.ts";
+import {
+  findAccessToken,
+  type KnownPerson,
+  personOfSignInCode,
+  spendSignInCode,
+} from "../access/credentials.ts";
 import { SIGNED_OUT_COOKIE } from "../access/sessions.ts";
 import { sha256 } from "../ids.ts";
 import { EMBEDDED } from "../ports/source-host/source-host.ts";
@@ -33,34 +38,38 @@ export const sessionRouter = router({
       const { memberships, sessions, audit, operators } = ctx.ports;
       const person =
         "code" in input ? await personOfCode(input.code, ctx.ports) : await personOf(input.token, ctx.ports);
-      const origin = { address: ctx.address, userAgent: ctx.userAgent };
-      ctx.setCookie(await sessions.begin(person, origin));
-      await audit.append({
+      const event = {
         actor: person.subject,
         action: "session.sign-in",
         object: person.subject,
         result: "code" in input ? "signed in by a one-time link" : "signed in by an access token",
         address: ctx.address,
+      };
+      const origin = { address: ctx.address, userAgent: ctx.userAgent };
+      const cookie = await sessions.begin(person, origin, async (transaction) => {
+        // With the session, so that a link whose sign-in failed is still good.
+        if ("code" in input && !(await spendSignInCode(transaction, input.code))) throw linkSpent();
+        await audit.append(event, transaction);
       });
+      ctx.setCookie(cookie);
       const owners = await memberships.ownersOf(person.subject);
       return toPerson({ ...person, owners, isOperator: isOperator(person.subject, operators) });
     }),
 
   signOut: inPerson.mutation(async ({ ctx }) => {
-    await ctx.ports.sessions.end(ctx.person.subject, ctx.session);
+    const { subject } = ctx.person;
+    await ctx.ports.sessions.end(subject, ctx.session, (transaction) =>
+      ctx.record({ action: "session.sign-out", object: subject, result: "signed out" }, transaction),
+    );
     ctx.setCookie(SIGNED_OUT_COOKIE);
-    await ctx.record({ action: "session.sign-out", object: ctx.person.subject, result: "signed out" });
   }),
 
   /** In this browser and in every other one. */
   signOutEverywhere: inPerson.mutation(async ({ ctx }) => {
-    await ctx.ports.sessions.endAll(ctx.person.subject);
+    const { subject } = ctx.person;
+    const event = { action: "session.sign-out", object: subject, result: "signed out everywhere" };
+    await ctx.ports.sessions.endAll(subject, (transaction) => ctx.record(event, transaction));
     ctx.setCookie(SIGNED_OUT_COOKIE);
-    await ctx.record({
-      action: "session.sign-out",
-      object: ctx.person.subject,
-      result: "signed out everywhere",
-    });
   }),
 
   /** The person's own, the one used last first. */
@@ -71,17 +80,24 @@ export const sessionRouter = router({
 
   /** Ends another one of the person's sessions. */
   end: inPerson.input(z.object({ id: z.string().max(100) })).mutation(async ({ ctx, input }) => {
-    const ended = await ctx.ports.sessions.end(ctx.person.subject, input.id);
+    const { subject } = ctx.person;
+    const event = { action: "session.end", object: subject, result: "ended from another one" };
+    const ended = await ctx.ports.sessions.end(subject, input.id, (transaction) =>
+      ctx.record(event, transaction),
+    );
     if (!ended)
       throw new TRPCError({ code: "NOT_FOUND", message: "You have no such session; it may have ended." });
-    await ctx.record({ action: "session.end", object: ctx.person.subject, result: "ended from another one" });
   }),
 });
 
 async function personOfCode(code: string, { store }: ApiPorts): Promise<KnownPerson> {
-  const person = await spendSignInCode(store, code);
-  if (person) return person;
-  throw new TRPCError({
+  const person = await personOfSignInCode(store, code);
+  if (!person) throw linkSpent();
+  return person;
+}
+
+function linkSpent(): TRPCError {
+  return new TRPCError({
     code: "UNAUTHORIZED",
     message: "This link was used already or is too old. Sign in with your access token instead.",
   });
@@ -99,8 +115,14 @@ async function personOf(token: string, { store }: ApiPorts): Promise<KnownPerson
   });
 }
 
-function toPerson({ name, owners, isOperator }: Pick<Caller, "name" | "owners" | "isOperator">): Person {
+function toPerson({
+  subject,
+  name,
+  owners,
+  isOperator,
+}: Pick<Caller, "subject" | "name" | "owners" | "isOperator">): Person {
   return {
+    subject,
     name,
     owners: owners.map(({ slug, role, source_host }) => ({
       slug,

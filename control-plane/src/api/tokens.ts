@@ -38,28 +38,23 @@ export const tokensRouter = router({
     const { subject } = ctx.person;
     const scopes = GRANTABLE_SCOPES.filter((scope) => input.scopes.includes(scope));
     const expiresAt = input.expiresInDays === null ? null : Date.now() + input.expiresInDays * DAY_MS;
-    const made = await createAccessToken(ctx.ports.store, subject, { name: input.name, scopes, expiresAt });
-    await ctx.record({
-      action: "token.create",
-      object: `${subject}: ${input.name}`,
-      result: "created",
-      details: { id: made.id, scopes, expiresAt },
+    const { name } = input;
+    return createAccessToken(ctx.ports.store, subject, { name, scopes, expiresAt }, (transaction, id) => {
+      const event = { action: "token.create", object: `${subject}: ${name}`, result: "created" };
+      return ctx.record({ ...event, details: { id, scopes, expiresAt } }, transaction);
     });
-    return made;
   }),
 
   revoke: inPerson.input(z.object({ id: z.string().max(40) })).mutation(async ({ ctx, input }) => {
     const { subject } = ctx.person;
-    const name = await revokeAccessToken(ctx.ports.store, subject, input.id);
+    const { store, streams, sessions } = ctx.ports;
+    const name = await revokeAccessToken(store, subject, input.id, (transaction, name) => {
+      const event = { action: "token.revoke", object: `${subject}: ${name}`, result: "revoked" };
+      return ctx.record({ ...event, details: { id: input.id } }, transaction);
+    });
     if (name === undefined)
       throw new TRPCError({ code: "NOT_FOUND", message: "You have no such token; it may be revoked." });
-    ctx.ports.streams.cut(subject);
-    await ctx.ports.sessions.tellEdges();
-    await ctx.record({
-      action: "token.revoke",
-      object: `${subject}: ${name}`,
-      result: "revoked",
-      details: { id: input.id },
-    });
+    streams.cut(subject);
+    await sessions.tellEdges();
   }),
 });

@@ -185,6 +185,8 @@ export interface LogPageView {
 }
 
 export interface Person {
+  /** Who they are, whatever they are called: `local`, or the instance of their source host and its id of them. */
+  readonly subject: string;
   readonly name: string;
   /** Whom they may act for, by slug. */
   readonly owners: readonly {

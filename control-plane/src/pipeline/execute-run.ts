@@ -104,7 +104,7 @@ export async function closeEndedRun(runId: string, ports: RunPorts): Promise<voi
 
 async function closeRun(run: Run, repository: RepositoryRef, end: RunEnd, ports: RunPorts): Promise<void> {
   await ports.logs.end({ kind: "run", runId: run.id });
-  await ports.reporter.ended(run, repository, end);
+  await ports.reporter.ended(run, end);
   ports.collector.collectSoon(repository);
 }
 

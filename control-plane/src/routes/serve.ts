@@ -73,14 +73,17 @@ export function serveEdges(
 
 type Standings = Pick<Memberships, "ensure" | "ownersOf">;
 
-/** A token that may not invoke is none to an edge. `undefined` where what its person may do is not known yet. */
+/** `undefined` where what the token's person may do is not known yet. */
 async function answerOf(
   digest: string,
   { store, memberships }: { readonly store: Store; readonly memberships: Standings },
 ): Promise<AccessTokenAnswer | undefined> {
   const found = await findAccessToken(store, digest);
-  if (!found?.scopes.includes("invoke")) return { kind: "unknown" };
-  if ((await memberships.ensure(found.subject, STANDING_WAIT_MS)) === "unknown") return undefined;
+  if (!found) return { kind: "unknown" };
+  const standing = await memberships.ensure(found.subject, STANDING_WAIT_MS);
+  if (standing === "unknown") return undefined;
+  if (standing === "ended") return { kind: "unknown" };
+  if (!found.scopes.includes("invoke")) return { kind: "unknown", lacks: "invoke" };
   // Looked up anew: what changed meanwhile also changed what edges know the token by.
   const token = await findAccessToken(store, digest);
   if (!token) return { kind: "unknown" };

@@ -1,6 +1,7 @@
 import type { BranchName } from "@openfaas-cloud/shared/names.ts";
 import { CommitSha, type OwnerSlug, shortCommit } from "@openfaas-cloud/shared/names.ts";
 import { findAccessToken } from "../access/credentials.ts";
+import type { Memberships } from "../access/memberships.ts";
 import { sha256 } from "../ids.ts";
 import type { AuditSink } from "../ports/audit-sink/audit-sink.ts";
 import type { LogStore } from "../ports/log-store/log-store.ts";
@@ -29,8 +30,9 @@ export function openPushGate(options: {
   readonly logs: LogStore;
   readonly audit: AuditSink;
   readonly urls: Urls;
+  readonly memberships: Pick<Memberships, "ensure">;
 }): PushGate {
-  const { store, queue, audit } = options;
+  const { store, queue, audit, memberships } = options;
 
   return {
     async authenticate(token) {
@@ -50,6 +52,16 @@ export function openPushGate(options: {
         ({ slug, source_host, role }) =>
           slug === owner && source_host === EMBEDDED && isAtLeast(role, wanted),
       );
+    },
+
+    async whyNot(person, slug) {
+      // What a host said last may be old, since nobody was about.
+      await memberships.ensure(person.subject);
+      const owner = (await ownersOf(store, person.subject)).find((candidate) => candidate.slug === slug);
+      if (!owner) return undefined;
+      return owner.source_host === EMBEDDED
+        ? `You are a ${owner.role} of ${slug}, and to push is for a developer.`
+        : `The repositories of ${slug} live at ${owner.source_host}: push there. Each push to one that is linked is deployed from there.`;
     },
 
     async findRepository(owner, name) {

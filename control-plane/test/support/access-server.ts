@@ -17,6 +17,7 @@ import { openStoreAuditSink } from "../../src/ports/audit-sink/store.ts";
 import { openFsLogStore } from "../../src/ports/log-store/fs.ts";
 import { openSqlQueue } from "../../src/ports/queue/sql.ts";
 import { openEmbeddedSecretStore } from "../../src/ports/secret-store/embedded.ts";
+import type { RemoteHost } from "../../src/ports/source-host/remote-host.ts";
 import { ensureMember } from "../../src/ports/store/owners.ts";
 import { openSqliteStore } from "../../src/ports/store/sqlite.ts";
 import { openEdgeUsage } from "../../src/ports/usage-source/edge.ts";
@@ -27,7 +28,7 @@ import { openServer } from "../../src/server.ts";
 import { Urls } from "../../src/urls.ts";
 import { RemovalBrake } from "../../src/webhooks/removal-brake.ts";
 import { Browser } from "./browser.ts";
-import { addOwners } from "./owners.ts";
+import { addOwners, addRemoteOwner } from "./owners.ts";
 import { SignInHost } from "./sign-in-host.ts";
 
 export const FEED_CREDENTIAL = "feed-credential-for-tests";
@@ -54,6 +55,8 @@ export async function openAccessServer(
     readonly operators?: readonly string[];
     /** How long a request waits for the source host. */
     readonly waitMs?: number;
+    /** Beside those that people sign in with here anyway. */
+    readonly hosts?: readonly RemoteHost[];
   } = {},
 ) {
   const stack = new AsyncDisposableStack();
@@ -72,7 +75,8 @@ export async function openAccessServer(
   const feed = new RunFeed();
   const audit = openStoreAuditSink(store);
   const sealing = new Sealing(randomBytes(32));
-  const tokens = await openSessionTokens(join(folder.path, "session.json"), URLS.systemHost, { now });
+  const keyFile = join(folder.path, "session.json");
+  const tokens = await openSessionTokens(keyFile, URLS.systemHost, { now });
   const routes = await RoutePublisher.open(
     { epoch: "e", next: 1, reserve: async () => undefined },
     { keys: [...tokens.keys], revoked: [], listOwners: false },
@@ -80,7 +84,7 @@ export async function openAccessServer(
   );
   const host = new SignInHost();
   const other = new SignInHost("other.test:8443/git");
-  const remote = [host.asHost(), other.asHost()];
+  const remote = [host.asHost(), other.asHost(), ...(options.hosts ?? [])];
   const hosts = { remote, find: (instance: string) => remote.find((it) => it.instance === instance) };
   const streams = new OpenStreams();
   const sessions = stack.use(new Sessions({ store, tokens, routes, streams, logger, now }));
@@ -172,6 +176,8 @@ export async function openAccessServer(
     sessions,
     memberships,
     tokens,
+    /** Where what signs sessions is kept. */
+    keyFile,
     sealing,
     host,
     other,
@@ -206,30 +212,3 @@ export async function openAccessServer(
 }
 
 export type AccessServer = Awaited<ReturnType<typeof openAccessServer>>;
-
-export async function addRemoteOwner(store: AccessServer["store"], slug: string): Promise<void> {
-  await store
-    .insertInto("owners")
-    .values({
-      id: `owner-${slug}`,
-      source_host: "git.test",
-      source_owner_id: slug,
-      login: slug,
-      slug,
-      kind: "organization",
-      created_at: 0,
-    })
-    .execute();
-  await store
-    .insertInto("repositories")
-    .values({
-      id: `repository-${slug}`,
-      owner_id: `owner-${slug}`,
-      name: "repo",
-      default_branch: "main",
-      created_at: 0,
-      source_host: "git.test",
-      source_id: `source-${slug}`,
-    })
-    .execute();
-}

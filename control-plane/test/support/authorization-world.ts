@@ -2,9 +2,9 @@ import { createAccessToken } from "../../src/access/credentials.ts";
 import { GRANTABLE_SCOPES, type GrantableScope } from "../../src/access/scopes.ts";
 import type { Store } from "../../src/ports/store/store.ts";
 import type { Role } from "../../src/role.ts";
-import { type AccessServer, addRemoteOwner, openAccessServer } from "./access-server.ts";
+import { type AccessServer, openAccessServer } from "./access-server.ts";
 import { functionSpec } from "./function-spec.ts";
-import { addRun } from "./owners.ts";
+import { addRemoteOwner, addRun } from "./owners.ts";
 
 /** The caller's own, another one's, and what there is not. */
 export const OBJECTS = ["own", "foreign", "missing"] as const;

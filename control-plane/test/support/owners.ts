@@ -1,3 +1,4 @@
+import { EMBEDDED } from "../../src/ports/source-host/source-host.ts";
 import type { Store } from "../../src/ports/store/store.ts";
 
 /** A run of the owner's repository that waits in the queue; with `succeeded`, one that has ended. */
@@ -38,27 +39,41 @@ export async function addRun(
 
 /** Owners `a` and `b` with a repository each: `owner-a` has `repository-a`, and so on. */
 export async function addOwners(store: Store): Promise<void> {
-  for (const slug of ["a", "b"]) {
-    await store
-      .insertInto("owners")
-      .values({
-        id: `owner-${slug}`,
-        source_host: "embedded",
-        source_owner_id: slug,
-        login: slug,
-        slug,
-        created_at: 0,
-      })
-      .execute();
-    await store
-      .insertInto("repositories")
-      .values({
-        id: `repository-${slug}`,
-        owner_id: `owner-${slug}`,
-        name: "repo",
-        default_branch: "main",
-        created_at: 0,
-      })
-      .execute();
-  }
+  for (const slug of ["a", "b"]) await addOwner(store, slug, { host: EMBEDDED, sourceId: null });
+}
+
+/** An organisation of `git.test` with a repository: as `addOwners`, with ids of the host. */
+export async function addRemoteOwner(store: Store, slug: string): Promise<void> {
+  await addOwner(store, slug, { host: "git.test", sourceId: `source-${slug}` });
+}
+
+async function addOwner(
+  store: Store,
+  slug: string,
+  { host, sourceId }: { readonly host: string; readonly sourceId: string | null },
+): Promise<void> {
+  await store
+    .insertInto("owners")
+    .values({
+      id: `owner-${slug}`,
+      source_host: host,
+      source_owner_id: slug,
+      login: slug,
+      slug,
+      kind: host === EMBEDDED ? "person" : "organization",
+      created_at: 0,
+    })
+    .execute();
+  await store
+    .insertInto("repositories")
+    .values({
+      id: `repository-${slug}`,
+      owner_id: `owner-${slug}`,
+      name: "repo",
+      default_branch: "main",
+      created_at: 0,
+      source_host: host,
+      source_id: sourceId,
+    })
+    .execute();
 }

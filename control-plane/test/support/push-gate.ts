@@ -50,6 +50,10 @@ export class MemoryPushGate implements PushGate {
   readonly repositories = new Map<string, Stored>();
   readonly pushes: Push[] = [];
   decide: (push: Push) => PushVerdict | Promise<PushVerdict> = (push) => this.succeedOnDefaultBranch(push);
+  /** Why people may not, where it is not what strangers are told. */
+  reason: string | undefined;
+  /** What every token may. */
+  may = { read: true, write: true };
   readonly #people: ReadonlySet<string>;
   #waiting: { readonly count: number; readonly resolve: () => void }[] = [];
 
@@ -75,12 +79,16 @@ export class MemoryPushGate implements PushGate {
   async authenticate(token: string) {
     const person = token.replace(/^token-of-/, "");
     return this.#people.has(person) && person !== token
-      ? { subject: `local:${person}`, name: person, may: { read: true, write: true } }
+      ? { subject: `local:${person}`, name: person, may: this.may }
       : undefined;
   }
 
   async mayAccess(person: { readonly name: string }, owner: OwnerSlug) {
     return person.name === owner;
+  }
+
+  async whyNot() {
+    return this.reason;
   }
 
   async findRepository(owner: OwnerSlug, name: RepositoryName) {

@@ -12,7 +12,6 @@ import { openFsLogStore } from "../../src/ports/log-store/fs.ts";
 import type { NewTrigger, Run, RunEnd } from "../../src/ports/queue/queue.ts";
 import { openSqlQueue } from "../../src/ports/queue/sql.ts";
 import { openEmbeddedSecretStore } from "../../src/ports/secret-store/embedded.ts";
-import { getRepository, refOf } from "../../src/ports/store/repositories.ts";
 import { openSqliteStore } from "../../src/ports/store/sqlite.ts";
 import { RunFeed } from "../../src/run-feed.ts";
 import { Sealing } from "../../src/sealing.ts";
@@ -114,8 +113,7 @@ export async function openReporting(times: Partial<CourierTimes> = QUICK) {
     async close(run: Run, end: RunEnd, { told = true } = {}): Promise<void> {
       if (!told) return;
       await logs.end({ kind: "run", runId: run.id });
-      const repository = refOf(await getRepository(store, run.repository_id));
-      await must(reporter, "the reporter").ended(run, repository, end);
+      await must(reporter, "the reporter").ended(run, end);
     },
 
     async stop(): Promise<void> {

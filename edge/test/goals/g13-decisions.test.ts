@@ -253,6 +253,7 @@ async function outcomeOf(port: number, { route: one, method, lines }: Call): Pro
   const { error } = JSON.parse(answer.slice(answer.indexOf("\r\n\r\n"))) as { error: { code: string } };
   switch (error.code) {
     case "signed-out":
+    case "scope-missing":
     case "forbidden":
     case "cross-site":
       return error.code;

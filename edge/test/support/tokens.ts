@@ -1,7 +1,7 @@
 import { KeyObject, sign as signBytes } from "node:crypto";
 import type { VerificationKey } from "@openfaas-cloud/shared/session.ts";
 import { VerificationKey as VerificationKeySchema } from "@openfaas-cloud/shared/session.ts";
-import { exportJWK, generateKeyPair, SignJWT } from "jose";
+import { type CryptoKey, exportJWK, generateKeyPair, SignJWT } from "jose";
 
 export interface Signer {
   readonly key: VerificationKey;
@@ -15,7 +15,12 @@ let count = 0;
 
 export async function signer(kid = `key-${count++}`): Promise<Signer> {
   const { publicKey, privateKey } = await generateKeyPair("ES256", { extractable: true });
-  const key = VerificationKeySchema.parse({ ...(await exportJWK(publicKey)), kid });
+  return signerBy(VerificationKeySchema.parse({ ...(await exportJWK(publicKey)), kid }), privateKey);
+}
+
+/** By this key, whoever else signs by it. */
+export function signerBy(key: VerificationKey, privateKey: CryptoKey): Signer {
+  const { kid } = key;
   return {
     key,
     sign: (claims = {}, header = {}) => {

@@ -1,4 +1,5 @@
 import { Age } from "./age.tsx";
+import { ActionsHeader, RowButton } from "./row-button.tsx";
 
 interface SecretTableProps {
   readonly secrets: readonly { readonly name: string; readonly updatedAt: number }[];
@@ -17,9 +18,7 @@ export function SecretTable({ secrets, busy, onRemove }: SecretTableProps) {
           <th scope="col" className="fw-normal text-body-secondary">
             Set
           </th>
-          <th scope="col" className="pe-3 text-end">
-            <span className="visually-hidden">Actions</span>
-          </th>
+          <ActionsHeader className="pe-3 text-end" />
         </tr>
       </thead>
       <tbody>
@@ -32,18 +31,13 @@ export function SecretTable({ secrets, busy, onRemove }: SecretTableProps) {
               <Age at={updatedAt} />
             </td>
             <td className="pe-3 text-end">
-              <button
-                type="button"
-                className="btn btn-sm btn-outline-danger"
-                disabled={busy}
-                onClick={() => {
-                  if (window.confirm(`Remove ${name}? Functions that name it fail at their next push.`)) {
-                    onRemove(name);
-                  }
-                }}
-              >
-                Remove<span className="visually-hidden"> {name}</span>
-              </button>
+              <RowButton
+                act="Remove"
+                to={name}
+                busy={busy}
+                question={`Remove ${name}? Functions that name it fail at their next push.`}
+                onPress={() => onRemove(name)}
+              />
             </td>
           </tr>
         ))}

@@ -1,5 +1,6 @@
 import type { SessionItem } from "../trpc.ts";
 import { Age } from "./age.tsx";
+import { ActionsHeader, RowButton } from "./row-button.tsx";
 
 interface SessionTableProps {
   readonly sessions: readonly SessionItem[];
@@ -17,9 +18,7 @@ export function SessionTable({ sessions, busy, onEnd }: SessionTableProps) {
           <th scope="col">From</th>
           <th scope="col">Last seen</th>
           <th scope="col">Signed in</th>
-          <th scope="col" className="text-md-end">
-            <span className="visually-hidden">Actions</span>
-          </th>
+          <ActionsHeader className="text-md-end" />
         </tr>
       </thead>
       <tbody>
@@ -41,14 +40,12 @@ export function SessionTable({ sessions, busy, onEnd }: SessionTableProps) {
               {session.isThis ? (
                 <span className="text-nowrap text-body-secondary">this one</span>
               ) : (
-                <button
-                  type="button"
-                  className="btn btn-sm btn-outline-danger"
-                  disabled={busy}
-                  onClick={() => onEnd(session.id)}
-                >
-                  Sign out<span className="visually-hidden"> {session.userAgent}</span>
-                </button>
+                <RowButton
+                  act="Sign out"
+                  to={session.userAgent}
+                  busy={busy}
+                  onPress={() => onEnd(session.id)}
+                />
               )}
             </td>
           </tr>

@@ -1,4 +1,6 @@
 import { type FormEvent, useId } from "react";
+import { Field } from "./field.tsx";
+import { FormEnd } from "./form-end.tsx";
 
 export const SCOPES = [
   { name: "read", means: "see what you see in the dashboard" },
@@ -30,6 +32,7 @@ export function TokenForm({ onSubmit, busy, problem }: TokenFormProps) {
   const id = useId();
   const submit = (event: FormEvent<HTMLFormElement>) => {
     event.preventDefault();
+    if (busy) return;
     const form = event.currentTarget;
     const given = new FormData(form);
     const days = String(given.get("days"));
@@ -45,32 +48,30 @@ export function TokenForm({ onSubmit, busy, problem }: TokenFormProps) {
   return (
     <form className="card card-body" onSubmit={submit}>
       <div className="row g-3">
-        <div className="col-md-8">
-          <label className="form-label" htmlFor={`${id}-name`}>
-            What it is for
-          </label>
-          <input
-            className="form-control"
-            id={`${id}-name`}
-            name="name"
-            required
-            maxLength={100}
-            autoComplete="off"
-          />
-        </div>
-        <div className="col-md-4">
-          <label className="form-label" htmlFor={`${id}-days`}>
-            Expires after
-          </label>
-          <select className="form-select" id={`${id}-days`} name="days" defaultValue="90">
-            {LIFETIMES.map(({ days, word }) => (
-              <option key={days} value={days}>
-                {word}
-              </option>
-            ))}
-            <option value="never">never</option>
-          </select>
-        </div>
+        <Field label="What it is for" className="col-md-8">
+          {(ids) => (
+            <input
+              {...ids}
+              className="form-control"
+              name="name"
+              required
+              maxLength={100}
+              autoComplete="off"
+            />
+          )}
+        </Field>
+        <Field label="Expires after" className="col-md-4">
+          {(ids) => (
+            <select {...ids} className="form-select" name="days" defaultValue="90">
+              {LIFETIMES.map(({ days, word }) => (
+                <option key={days} value={days}>
+                  {word}
+                </option>
+              ))}
+              <option value="never">never</option>
+            </select>
+          )}
+        </Field>
         <fieldset className="col-12">
           <legend className="form-label fs-6">It may</legend>
           {SCOPES.map(({ name, means }) => (
@@ -89,16 +90,7 @@ export function TokenForm({ onSubmit, busy, problem }: TokenFormProps) {
           ))}
         </fieldset>
       </div>
-      <div className="d-flex flex-wrap align-items-center gap-3 mt-3">
-        <button className="btn btn-primary" type="submit" disabled={busy}>
-          Make token
-        </button>
-        {problem !== undefined && (
-          <span className="text-danger-emphasis text-break" role="alert">
-            Not made: {problem}
-          </span>
-        )}
-      </div>
+      <FormEnd act="Make token" busy={busy} problem={problem && `Not made: ${problem}`} />
     </form>
   );
 }

@@ -2,6 +2,7 @@ import { formatDay } from "../format.ts";
 import type { AccessToken } from "../trpc.ts";
 import { useNow } from "../use-now.ts";
 import { Age } from "./age.tsx";
+import { ActionsHeader, RowButton } from "./row-button.tsx";
 
 interface TokenTableProps {
   readonly tokens: readonly AccessToken[];
@@ -19,9 +20,7 @@ export function TokenTable({ tokens, busy, onRevoke }: TokenTableProps) {
           <th scope="col">May</th>
           <th scope="col">Last used</th>
           <th scope="col">Expires</th>
-          <th scope="col" className="text-md-end">
-            <span className="visually-hidden">Actions</span>
-          </th>
+          <ActionsHeader className="text-md-end" />
         </tr>
       </thead>
       <tbody>
@@ -41,17 +40,13 @@ export function TokenTable({ tokens, busy, onRevoke }: TokenTableProps) {
               <Expiry at={token.expiresAt} />
             </td>
             <td className="text-md-end">
-              <button
-                type="button"
-                className="btn btn-sm btn-outline-danger"
-                disabled={busy}
-                onClick={() => {
-                  if (window.confirm(`Revoke ${token.name}? Whatever uses it is refused from then on.`))
-                    onRevoke(token.id);
-                }}
-              >
-                Revoke<span className="visually-hidden"> {token.name}</span>
-              </button>
+              <RowButton
+                act="Revoke"
+                to={token.name}
+                busy={busy}
+                question={`Revoke ${token.name}? Whatever uses it is refused from then on.`}
+                onPress={() => onRevoke(token.id)}
+              />
             </td>
           </tr>
         ))}

@@ -1,12 +1,13 @@
 import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
-import { Command } from "../components/command.tsx";
 import { Failed } from "../components/failed.tsx";
+import { NewToken } from "../components/new-token.tsx";
 import { RowsSkeleton } from "../components/rows-skeleton.tsx";
 import { SessionTable } from "../components/session-table.tsx";
 import { TokenForm } from "../components/token-form.tsx";
 import { TokenTable } from "../components/token-table.tsx";
 import { usePerson } from "../session.tsx";
 import { useTRPC } from "../trpc.ts";
+import { useRowFocus } from "../use-row-focus.ts";
 
 /** What belongs to the person: for whom they act, their access tokens, where they are signed in. */
 export function AccountPage() {
@@ -31,12 +32,13 @@ function Tokens() {
   const trpc = useTRPC();
   const queryClient = useQueryClient();
   const tokens = useQuery(trpc.tokens.list.queryOptions());
+  const rows = useRowFocus(tokens.data);
   const reload = () => queryClient.invalidateQueries({ queryKey: trpc.tokens.list.queryKey() });
   const create = useMutation(trpc.tokens.create.mutationOptions({ onSuccess: reload }));
   const revoke = useMutation(trpc.tokens.revoke.mutationOptions({ onSuccess: reload }));
   return (
-    <section className="mb-5" aria-labelledby="tokens">
-      <h2 className="h5 mb-3" id="tokens">
+    <section className="mb-5" aria-labelledby="tokens" ref={rows.section}>
+      <h2 className="h5 mb-3" id="tokens" tabIndex={-1}>
         Access tokens
       </h2>
       {tokens.isError && (
@@ -57,7 +59,10 @@ function Tokens() {
             <TokenTable
               tokens={tokens.data}
               busy={revoke.isPending}
-              onRevoke={(id) => revoke.mutate({ id })}
+              onRevoke={(id) => {
+                rows.rowGoes();
+                revoke.mutate({ id });
+              }}
             />
           )}
         </div>
@@ -68,12 +73,7 @@ function Tokens() {
         </p>
       )}
       {create.isSuccess && (
-        <div className="alert alert-success" role="status">
-          <p className="mb-2">
-            This is <strong>{create.variables.name}</strong>. Copy it now: it is not shown again.
-          </p>
-          <Command what="the access token" text={create.data.token} />
-        </div>
+        <NewToken key={create.data.id} name={create.variables.name} token={create.data.token} />
       )}
       <TokenForm
         busy={create.isPending}
@@ -88,6 +88,7 @@ function Sessions() {
   const trpc = useTRPC();
   const queryClient = useQueryClient();
   const sessions = useQuery(trpc.session.list.queryOptions());
+  const rows = useRowFocus(sessions.data);
   const end = useMutation(
     trpc.session.end.mutationOptions({
       onSuccess: () => queryClient.invalidateQueries({ queryKey: trpc.session.list.queryKey() }),
@@ -100,9 +101,9 @@ function Sessions() {
   );
   const problem = end.error ?? endAll.error;
   return (
-    <section aria-labelledby="sessions">
+    <section aria-labelledby="sessions" ref={rows.section}>
       <div className="d-flex flex-wrap align-items-center gap-3 mb-3">
-        <h2 className="h5 mb-0 me-auto" id="sessions">
+        <h2 className="h5 mb-0 me-auto" id="sessions" tabIndex={-1}>
           Where you are signed in
         </h2>
         <button
@@ -132,7 +133,14 @@ function Sessions() {
           {sessions.data === undefined ? (
             <RowsSkeleton rows={2} what="your sessions" />
           ) : (
-            <SessionTable sessions={sessions.data} busy={end.isPending} onEnd={(id) => end.mutate({ id })} />
+            <SessionTable
+              sessions={sessions.data}
+              busy={end.isPending}
+              onEnd={(id) => {
+                rows.rowGoes();
+                end.mutate({ id });
+              }}
+            />
           )}
         </div>
       )}

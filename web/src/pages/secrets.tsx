@@ -1,5 +1,4 @@
 import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
-import type { FormEvent } from "react";
 import { useParams } from "react-router";
 import { Failed } from "../components/failed.tsx";
 import { NotFound } from "../components/not-found.tsx";
@@ -9,6 +8,7 @@ import { SecretForm } from "../components/secret-form.tsx";
 import { SecretTable } from "../components/secret-table.tsx";
 import { useOwners } from "../session.tsx";
 import { useTRPC } from "../trpc.ts";
+import { useRowFocus } from "../use-row-focus.ts";
 
 /** An owner's secrets: names are shown, values can only be written. */
 export function SecretsPage() {
@@ -28,9 +28,9 @@ function Secrets({ owner }: { owner: string }) {
   const set = useMutation(trpc.secrets.set.mutationOptions({ onSuccess: reload }));
   const remove = useMutation(trpc.secrets.remove.mutationOptions({ onSuccess: reload }));
 
-  const submit = (event: FormEvent<HTMLFormElement>) => {
-    event.preventDefault();
-    const form = event.currentTarget;
+  const rows = useRowFocus(secrets.data);
+
+  const submit = (form: HTMLFormElement) => {
     const given = new FormData(form);
     set.mutate(
       { owner, name: String(given.get("name")).trim(), value: String(given.get("value")) },
@@ -56,7 +56,7 @@ function Secrets({ owner }: { owner: string }) {
         />
       )}
       {(secrets.data !== undefined || secrets.isPending) && (
-        <section className="card mb-4 overflow-hidden" aria-label={title}>
+        <section ref={rows.section} tabIndex={-1} className="card mb-4 overflow-hidden" aria-label={title}>
           {secrets.data === undefined ? (
             <RowsSkeleton rows={2} what="the secrets" />
           ) : secrets.data.length === 0 ? (
@@ -65,7 +65,10 @@ function Secrets({ owner }: { owner: string }) {
             <SecretTable
               secrets={secrets.data}
               busy={remove.isPending}
-              onRemove={(name) => remove.mutate({ owner, name })}
+              onRemove={(name) => {
+                rows.rowGoes();
+                remove.mutate({ owner, name });
+              }}
             />
           )}
         </section>

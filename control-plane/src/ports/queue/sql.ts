@@ -195,6 +195,7 @@ async function enqueue(transaction: Transaction<Schema>, trigger: NewTrigger, no
     stop_reason: null,
     reported: "{}",
     reported_at: null,
+    end_recorded: 0,
     unconfirmed: trigger.unconfirmed ?? 0,
   };
   await transaction.insertInto("runs").values(run).execute();

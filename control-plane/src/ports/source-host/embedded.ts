@@ -2,6 +2,7 @@ import { mkdir } from "node:fs/promises";
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { join } from "node:path";
 import { type BranchName, CommitSha, OwnerSlug, RepositoryName } from "@openfaas-cloud/shared/names.ts";
+import { basicPair } from "../../basic-pair.ts";
 import { GitFailed, git } from "../../git-command.ts";
 import { Rejected } from "../../rejected.ts";
 import { type BareRepositories, openBareRepositories } from "./bare-repositories.ts";
@@ -108,6 +109,14 @@ const WRONG_TOKEN: Refusal = {
 };
 /** The same for owners that do not exist and owners the person may not act for, so that it tells nothing about either. */
 const NO_ACCESS: Refusal = { status: 404, text: "There is no such owner, or your token may not act for it." };
+const MAY_NOT_PUSH: Refusal = {
+  status: 403,
+  text: "This access token lacks the scope push: make one that has it on the dashboard's account page.",
+};
+const MAY_NOT_READ: Refusal = {
+  status: 403,
+  text: "This access token lacks the scope read (or push): make one that has it on the dashboard's account page.",
+};
 const NO_REPOSITORY: Refusal = { status: 404, text: "repository not found: push to create it" };
 const BAD_NAME: Refusal = {
   status: 404,
@@ -160,15 +169,22 @@ class Embedded implements EmbeddedSourceHost {
     const { gate, limits } = this.#options;
     const target = parseTarget(request.method, request.url ?? "");
     if (target === undefined) return NOT_GIT;
-    const token = basicPassword(request.headers.authorization);
-    if (token === undefined) return NO_TOKEN;
+    // The user name, where it is all there is: that is how some write tokens into URLs.
+    const { user, password } = basicPair(request.headers.authorization) ?? {};
+    const token = password || user;
+    if (!token) return NO_TOKEN;
     const person = await gate.authenticate(token);
     if (person === undefined) return WRONG_TOKEN;
+    const write = target.service === "git-receive-pack";
+    // About the token alone, whatever it is used on: that tells nothing about owners.
+    if (!person.may[write ? "write" : "read"]) return write ? MAY_NOT_PUSH : MAY_NOT_READ;
 
     const owner = OwnerSlug.safeParse(target.owner);
-    const write = target.service === "git-receive-pack";
-    if (!owner.success || !(await gate.mayAccess(person, owner.data, write ? "write" : "read")))
-      return NO_ACCESS;
+    if (!owner.success) return NO_ACCESS;
+    if (!(await gate.mayAccess(person, owner.data, write ? "write" : "read"))) {
+      const reason = await gate.whyNot(person, owner.data);
+      return reason === undefined ? NO_ACCESS : { status: 403, text: reason };
+    }
     const name = RepositoryName.safeParse(target.repository);
     if (!name.success) return BAD_NAME;
 
@@ -355,14 +371,6 @@ function parseTarget(method: string | undefined, url: string): Target | undefine
   const advertise = listing !== undefined;
   if (method !== (advertise ? "GET" : "POST")) return undefined;
   return { owner, repository, service: service as Service, advertise };
-}
-
-function basicPassword(authorization: string | undefined): string | undefined {
-  const match = /^basic +([A-Za-z0-9+/=_-]{1,4000}) *$/i.exec(authorization ?? "");
-  if (match === null) return undefined;
-  const credentials = Buffer.from(match[1] ?? "", "base64").toString("utf8");
-  const colon = credentials.indexOf(":");
-  return credentials.slice(colon + 1) || undefined;
 }
 
 function refuse(request: IncomingMessage, response: ServerResponse, refusal: Refusal): void {

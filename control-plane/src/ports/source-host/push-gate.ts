@@ -28,10 +28,12 @@ export type PushVerdict =
 
 /** What the embedded source host asks of the platform while it serves git. */
 export interface PushGate {
-  /** The person this token belongs to (HTTP Basic: the token is the password, the user name is not looked at). */
+  /** The person this token belongs to (HTTP Basic: the token is the password, and the user name any or none). */
   authenticate(token: string): Promise<GitPerson | undefined>;
   /** Whether the person may read or write this owner's repositories. Unknown owners answer false. */
   mayAccess(person: GitPerson, owner: OwnerSlug, access: "read" | "write"): Promise<boolean>;
+  /** Why the person may not, in words: for members of the owner. `undefined` for everybody else. */
+  whyNot(person: GitPerson, owner: OwnerSlug): Promise<string | undefined>;
   /** `undefined` where it does not exist. */
   findRepository(
     owner: OwnerSlug,

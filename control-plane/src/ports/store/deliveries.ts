@@ -27,36 +27,24 @@ export async function storeDelivery(
   const id = newId(now);
   // A statement keeps what it wrote in memory until it is collected, and its commit keeps everybody waiting.
   const body = await pack(bytes, { level: constants.Z_BEST_SPEED });
+  const fresh = {
+    event,
+    body,
+    lane: null,
+    received_at: now,
+    state: "stored",
+    result: null,
+    attempts: 0,
+    next_at: now,
+    done_at: null,
+  } as const;
   const stored = await store
     .insertInto("deliveries")
-    .values({
-      id,
-      instance,
-      delivery_id: deliveryId ?? `ours:${id}`,
-      event,
-      body,
-      lane: null,
-      received_at: now,
-      state: "stored",
-      result: null,
-      attempts: 0,
-      next_at: now,
-      done_at: null,
-    })
+    .values({ id, instance, delivery_id: deliveryId ?? `ours:${id}`, ...fresh })
     .onConflict((conflict) =>
       conflict
         .columns(["instance", "delivery_id"])
-        .doUpdateSet({
-          event,
-          body,
-          lane: null,
-          received_at: now,
-          state: "stored",
-          result: null,
-          attempts: 0,
-          next_at: now,
-          done_at: null,
-        })
+        .doUpdateSet(fresh)
         .where("deliveries.state", "=", "failed"),
     )
     .returning("id")

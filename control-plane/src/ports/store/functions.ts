@@ -92,3 +92,19 @@ export async function findFunction(
     .where("functions.unrouted_at", "is", null)
     .executeTakeFirst();
 }
+
+/** Names of the functions that this run published last and that are routed, in order. */
+export async function namesOfRun(
+  queries: Queries,
+  run: { readonly id: string; readonly repository_id: string },
+): Promise<string[]> {
+  const rows = await queries
+    .selectFrom("functions")
+    .select("name")
+    .where("repository_id", "=", run.repository_id)
+    .where("run_id", "=", run.id)
+    .where("unrouted_at", "is", null)
+    .orderBy("name")
+    .execute();
+  return rows.map(({ name }) => name);
+}

@@ -120,6 +120,18 @@ const STEPS: readonly (readonly string[])[] = [
     `create trigger audit_events_are_kept before delete on audit_events
       begin select raise(abort, 'audit events are never deleted'); end`,
   ],
+  [
+    `create index revoked_sessions_by_end on revoked_sessions (expires_at)`,
+    `create index sign_in_links_by_end on sign_in_links (expires_at)`,
+    `create index memberships_by_owner on memberships (owner_id)`,
+    `create index person_grants_by_host on person_grants (instance, checked_at)`,
+    `create index access_tokens_by_use on access_tokens (last_used_at) where last_used_at is not null`,
+    `create index deliveries_unsorted on deliveries (id) where state = 'stored' and lane is null`,
+    `alter table runs add column end_recorded integer not null default 0`,
+    // What ended before is in the trail, or was never told.
+    `update runs set end_recorded = 1 where finished_at is not null`,
+    `create index runs_unrecorded on runs (id) where end_recorded = 0`,
+  ],
 ];
 
 export async function migrate(store: Store): Promise<void> {

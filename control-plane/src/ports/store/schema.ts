@@ -30,7 +30,7 @@ export interface Schema {
     | "unlinked_reason"
     | "looked_at"
   >;
-  runs: WithDefaults<RunRow, "annotations" | "reported" | "reported_at" | "unconfirmed">;
+  runs: WithDefaults<RunRow, "annotations" | "reported" | "reported_at" | "unconfirmed" | "end_recorded">;
   stages: StageRow;
   functions: WithDefaults<FunctionRow, "unrouted_at">;
   revisions: RevisionRow;
@@ -248,6 +248,8 @@ export interface RunRow {
   reported: string;
   /** When the last of them was taken: nothing more is to be told of this run. */
   reported_at: number | null;
+  /** 1 where its end is in the audit trail. */
+  end_recorded: number;
   /** 1 where only a delivery says that the commit is the branch's, since the host did not answer: it is asked again first. */
   unconfirmed: number;
 }

@@ -6,7 +6,14 @@ import { route } from "../../support/feed-server.ts";
 import { type Signer, signer } from "../../support/tokens.ts";
 import type { Random } from "./random.ts";
 
-export type Outcome = "granted" | "signed-out" | "forbidden" | "cross-site" | "unavailable" | "malformed";
+export type Outcome =
+  | "granted"
+  | "signed-out"
+  | "scope-missing"
+  | "forbidden"
+  | "cross-site"
+  | "unavailable"
+  | "malformed";
 
 /** Everything that is true of a token; the model decides by it, the edge by the token alone. */
 export interface Token {

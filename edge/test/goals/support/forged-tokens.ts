@@ -48,8 +48,15 @@ export function goodClaims(more: Claims = {}): Claims {
   };
 }
 
-/** Tokens of which none may be accepted, each with what is wrong with it. `trap` is a URL at which a key could be had. */
-export async function forgedTokens(issuer: Signer, trap: string): Promise<Map<string, string>> {
+/**
+ * Tokens of which none may be accepted, each with what is wrong with it. `trap` is a URL at which a key could be had; `more`
+ * are claims of a session that would be good where that is none of `goodClaims`.
+ */
+export async function forgedTokens(
+  issuer: Signer,
+  trap: string,
+  more: Claims = {},
+): Promise<Map<string, string>> {
   const tokens = new Map<string, string>();
   const add = (what: string, token: string): void => {
     if (tokens.has(what)) throw new Error(`${what} stands twice`);
@@ -58,7 +65,7 @@ export async function forgedTokens(issuer: Signer, trap: string): Promise<Map<st
   const { kid } = issuer.key;
   const good = await issuer.sign();
   const [header = "", payload = "", signature = ""] = good.split(".");
-  const claims = goodClaims();
+  const claims = goodClaims(more);
   const nowS = Math.floor(Date.now() / 1000);
 
   // No signature, or one of another kind.
@@ -153,7 +160,7 @@ export async function forgedTokens(issuer: Signer, trap: string): Promise<Map<st
     `' or '1'='1`,
     "x".repeat(2_000),
   ];
-  for (const other of kids) add(`kid ${JSON.stringify(other).slice(0, 40)}`, forged({ kid: other }));
+  for (const other of kids) add(`kid ${JSON.stringify(other).slice(0, 60)}`, forged({ kid: other }));
   for (const name of ["jku", "x5u"]) {
     add(`${name} with our key's id`, forged({ kid, [name]: trap }));
     add(`${name} with an id of its own`, forged({ kid: "own", [name]: trap }));
@@ -187,7 +194,7 @@ export async function forgedTokens(issuer: Signer, trap: string): Promise<Map<st
     "no iss": { iss: undefined },
     "aud of somebody else": { aud: "system.other.test" },
     "aud of a function": { aud: "alice.fn.test" },
-    "aud in a list": { aud: ["system.console.test"] },
+    "aud in a list": { aud: [claims["aud"]] },
     "no aud": { aud: undefined },
     "exp in letters": { exp: String(nowS + 3600) },
     "exp in the past": { exp: nowS - 61 },
@@ -242,7 +249,7 @@ export async function forgedTokens(issuer: Signer, trap: string): Promise<Map<st
   add("another token's claims", `${header}.${other[1]}.${signature}`);
   add(
     "more organizations",
-    `${header}.${encode({ ...goodClaims(), organizations: ["alice", "bob"] })}.${signature}`,
+    `${header}.${encode({ ...claims, organizations: ["alice", "bob"] })}.${signature}`,
   );
   add("trailing letters", `${good}x`);
   add("a trailing dot", `${good}.`);
