@@ -210,7 +210,7 @@ describe("what brings an access token to the API", () => {
 
   it("is told from one that does not count, and no cookie stands in for that", async () => {
     const { it, browser, call } = await openWithToken();
-    for (const wrong of [basic("x:ofc_not-one-that-was-ever-made"), basic("ada:password"), "Bearer guess"]) {
+    for (const wrong of [basic("x:ofc_not-one-that-was-ever-made"), "Bearer guess"]) {
       const refused = await call("query", wrong);
       expect(refused.status).toBe(401);
       expect(await refused.text()).toContain(
@@ -221,6 +221,17 @@ describe("what brings an access token to the API", () => {
       );
     }
     expect((await withToken(it, "ofc_not-one-that-was-ever-made")).status).toBe(401);
+  });
+
+  it.each([
+    ["Basic", basic("ada:password")],
+    ["Negotiate", "Negotiate YII="],
+  ])("is not what a browser says to a proxy in front (%s): the cookie counts then", async (_scheme, said) => {
+    const { browser, call } = await openWithToken();
+    const answer = await browser.call("query", "owners.list", undefined, { authorization: said });
+    expect(answer.status).toBe(200);
+    const refused = await call("query", said);
+    expect(await refused.text()).toContain("You are not signed in");
   });
 
   it.each([

@@ -29,7 +29,7 @@ export interface Caller {
 export type Calling =
   | {
       readonly kind: "anonymous";
-      /** Something was said in `Authorization`, and it counts for nothing. */
+      /** An access token was brought, and it counts for nothing. */
       readonly isRefused: boolean;
     }
   /** It has to be asked what the person may do, and there is no answer yet. */
@@ -52,21 +52,20 @@ const ANONYMOUS: Calling = { kind: "anonymous", isRefused: false };
 const REFUSED: Calling = { kind: "anonymous", isRefused: true };
 
 /**
- * Who is asking. What `Authorization` says counts before any cookie, since that was said on purpose: no cookie stands in for
- * a token that is none. An access token may come as a bearer, and in a Basic pair, as git and `curl -u` send it.
+ * Who is asking. An access token counts before any cookie, since it was brought on purpose: no cookie stands in for one that is
+ * none. It may come as a bearer, and in a Basic pair, as git and `curl -u` send it. What else `Authorization` says is for somebody
+ * else: a proxy in front that asks for a password of its own passes it on.
  */
 export async function identify(request: IncomingMessage, ports: CallerPorts): Promise<Calling> {
-  const { authorization, cookie } = request.headers;
-  if (authorization !== undefined) {
-    const token = tokenIn(authorization);
-    return token === undefined ? REFUSED : byToken(token, ports);
-  }
+  const { authorization = "", cookie } = request.headers;
+  const token = tokenIn(authorization);
+  if (token !== undefined) return byToken(token, ports);
   const session = cookieValue(cookie, SESSION_COOKIE);
   return session === undefined ? ANONYMOUS : bySession(session, ports);
 }
 
 function tokenIn(authorization: string): string | undefined {
-  const bearer = /^bearer +(\S{1,4096}) *$/i.exec(authorization)?.[1];
+  const bearer = /^bearer +(\S+) *$/i.exec(authorization)?.[1];
   if (bearer !== undefined) return bearer;
   const { user, password } = basicPair(authorization) ?? {};
   return [password, user].find((part) => part !== undefined && ACCESS_TOKEN.test(part));
