@@ -367,6 +367,12 @@ describe("what the App may do", () => {
     expect(await it.host.fetchRepository(key, signal())).toMatchObject({ kind: "linked" });
   });
 
+  test("is not told to be gone where the App lacks a permission that it asks for", async () => {
+    await using it = await startGitHub();
+    it.gitHub.world.withheld.add("metadata");
+    await expect(it.host.fetchRepository(it.linked.key, signal())).rejects.toBeInstanceOf(HostUnavailable);
+  });
+
   test("does not reach a public repository that is not linked, though anybody may read it", async () => {
     await using it = await startGitHub();
     const other = await it.fake.addRepository({ isLinked: false });

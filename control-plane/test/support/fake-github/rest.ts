@@ -176,6 +176,10 @@ export class Rest {
       return { status: 422, body: { message, documentation_url: "https://docs.github.com/rest" } };
     }
     const permissions = asked?.permissions ?? {};
+    if (Object.keys(permissions).some((name) => world.withheld.has(name))) {
+      const message = "The permissions requested are not granted to this installation.";
+      return { status: 422, body: { message, documentation_url: "https://docs.github.com/rest" } };
+    }
     const expiresAt = Date.now() + 3_600_000;
     const token = world.newToken("ghs_");
     const covered = repositories as Repository[] | undefined;

@@ -87,6 +87,8 @@ export class World {
   #lastId = 1000;
   /** Of tokens that are made from now on. */
   tokenLag = 0;
+  /** What no installation grants the App, though it asks for it: nobody has accepted that yet. */
+  readonly withheld = new Set<string>();
   readonly accounts = new Map<string, Account>();
   readonly repositories = new Map<number, Repository>();
   readonly installations = new Map<number, Installation>();

@@ -197,7 +197,8 @@ export class GitHubApp {
     const found = await this.fetchInstallation(installation, signal);
     if ("kind" in found) return found;
     if (found.suspended_at != null) return { kind: "absent", reason: "the GitHub App is suspended" };
-    if (answer.status === 422)
+    // It says the same number where the installation does not grant the permissions.
+    if (answer.status === 422 && /\brepository that does not exist or is not accessible\b/.test(answer.text))
       return { kind: "absent", reason: "the GitHub App is not installed on the repository" };
     throw this.#api.unexpected(answer, mintCall(installation));
   }
