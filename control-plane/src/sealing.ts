@@ -26,7 +26,10 @@ export class Sealing {
   /** Throws where it was sealed for another purpose, under another key, or was changed. */
   open(purpose: readonly string[], sealed: string): string {
     const bytes = Buffer.from(sealed, "base64");
-    const decipher = createDecipheriv(CIPHER, this.#key, bytes.subarray(0, NONCE_BYTES))
+    const decipher = createDecipheriv(CIPHER, this.#key, bytes.subarray(0, NONCE_BYTES), {
+      // Or shorter tags would open as well.
+      authTagLength: TAG_BYTES,
+    })
       .setAAD(binding(purpose))
       .setAuthTag(bytes.subarray(NONCE_BYTES, NONCE_BYTES + TAG_BYTES));
     return Buffer.concat([

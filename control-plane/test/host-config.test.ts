@@ -48,3 +48,10 @@ for (const url of ["https://me:pw@example.com", "https://example.com/?a=b", "htt
     await expect(readOne({ url })).rejects.toThrow("must have no credentials, query or fragment");
   });
 }
+
+test.each(["https://embedded", "http://EMBEDDED:8080/git", "https://bitbucket.example.com."])(
+  "an address that another host has in truth is refused: %s",
+  async (url) => {
+    await expect(readOne({ url })).rejects.toThrow(/0\.url: must/);
+  },
+);

@@ -2,6 +2,7 @@ import { readFileSync } from "node:fs";
 import { Secret } from "@openfaas-cloud/shared/env.ts";
 import { errorMessage, KnownError } from "@openfaas-cloud/shared/known-error.ts";
 import { z } from "zod";
+import { EMBEDDED } from "./source-host.ts";
 
 /** A secret as it is, or the file that holds it: one secret for each file, as Kubernetes mounts them. */
 const secretOrFile = z
@@ -38,6 +39,14 @@ const httpUrl = z
   .refine(
     ({ username, password, search, hash }) => username + password + search + hash === "",
     "must have no credentials, query or fragment",
+  )
+  .refine(
+    ({ hostname }) => !hostname.endsWith("."),
+    "must have no dot at the end of its host: it is the same without",
+  )
+  .refine(
+    ({ hostname }) => hostname !== EMBEDDED,
+    `must not be ${EMBEDDED}, which the platform's own git is called`,
   )
   .transform(({ origin, pathname }) => `${origin}${pathname}`.replace(/\/+$/, ""));
 const common = {
