@@ -16,7 +16,9 @@ import { OpenStreams } from "../src/access/open-streams.ts";
 import { PersonGrants } from "../src/access/person-grants.ts";
 import { Sessions } from "../src/access/sessions.ts";
 import { openLogger } from "../src/logger.ts";
+import { RunTrail } from "../src/pipeline/reports/run-trail.ts";
 import { openStoreAuditSink } from "../src/ports/audit-sink/store.ts";
+import { openEmbeddedSecretStore } from "../src/ports/secret-store/embedded.ts";
 import { listAuditEvents } from "../src/ports/store/audit-events.ts";
 import {
   countWaiting,
@@ -105,6 +107,11 @@ const OFTEN: Readonly<Record<string, (store: Store) => Promise<unknown>>> = {
     await findRepositoryBySource(store, "git.test", "1");
     await findRepository(store, OwnerSlug.parse("a"), RepositoryName.parse("repo"));
   },
+  "sweeps ends of runs into the audit trail": async (store) => {
+    const secrets = openEmbeddedSecretStore(store, new Sealing(randomBytes(32)));
+    const ports = { store, secrets, audit: openStoreAuditSink(store), logger: openLogger("fatal") };
+    await new RunTrail(ports)[Symbol.asyncDispose]();
+  },
   "finds what a run published": (store) => namesOfRun(store, { id: "run", repository_id: "repository-a" }),
 };
 
@@ -123,7 +130,7 @@ it.each(Object.keys(OFTEN))("%s without reading a whole table", async (what) => 
 
 /** An index of what waits is as long as that; the walk over ids from their end stops at its limit. */
 const BOUNDED =
-  /USING (COVERING )?INDEX deliveries_(waiting|unsorted)|^SCAN audit_events$|^SCAN (looked_at|about|\(subquery-\d+\))$/;
+  /USING (COVERING )?INDEX (deliveries_(waiting|unsorted)|runs_unrecorded)|^SCAN audit_events$|^SCAN (looked_at|about|\(subquery-\d+\))$/;
 
 function readsAll(step: string): boolean {
   return /^SCAN/.test(step) && !BOUNDED.test(step);

@@ -47,6 +47,19 @@ test("what a trail could not take is there once it can, and secrets are not", as
   expect(await ends(it)).toEqual(["failed: It printed [secret]."]);
 });
 
+test("one that cannot be told of keeps no other back", async () => {
+  await using it = await openReporting();
+  await it.secrets.set("owner-a", "password", "hunter2-hunter2");
+  await it.store.updateTable("secrets").set({ sealed: "broken" }).execute();
+  await it.push();
+  await it.end(await it.claim(), FAILED, { told: false });
+  await it.push({ owner_id: "owner-b", repository_id: "repository-b" });
+  await it.end(await it.claim(), { ...FAILED, reason: "Of b." }, { told: false });
+  await it.restart();
+  await eventually("the trail tells of the other", async () => (await ends(it)).length > 0);
+  expect(await ends(it)).toEqual(["failed: Of b."]);
+});
+
 test("a run that has not ended is not told of", async () => {
   await using it = await openReporting({ sweepMs: 20 });
   await it.push();

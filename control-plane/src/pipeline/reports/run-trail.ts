@@ -24,6 +24,7 @@ export class RunTrail implements AsyncDisposable {
   readonly #ports: RunTrailPorts;
   readonly #timer: NodeJS.Timeout;
   #sweeping: Promise<void>;
+  #isStopped = false;
 
   constructor(ports: RunTrailPorts, { sweepMs = SWEEP_MS }: { readonly sweepMs?: number | undefined } = {}) {
     this.#ports = ports;
@@ -70,6 +71,7 @@ export class RunTrail implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    this.#isStopped = true;
     clearInterval(this.#timer);
     await this.#sweeping;
   }
@@ -85,9 +87,17 @@ export class RunTrail implements AsyncDisposable {
         .orderBy("id")
         .limit(MAX_SWEPT)
         .execute();
-      for (const { id } of runs) await this.record(id);
+      for (const { id } of runs) {
+        if (this.#isStopped) return;
+        // One that cannot be told of keeps no other back.
+        await this.record(id).catch((error: unknown) => this.#failed(error, id));
+      }
     } catch (error) {
-      this.#ports.logger.error({ err: error }, "ends of runs could not be recorded; trying again");
+      this.#failed(error);
     }
+  }
+
+  #failed(error: unknown, run?: string): void {
+    this.#ports.logger.error({ err: error, run }, "the end of a run could not be recorded; trying again");
   }
 }

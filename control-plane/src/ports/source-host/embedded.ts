@@ -109,14 +109,8 @@ const WRONG_TOKEN: Refusal = {
 };
 /** The same for owners that do not exist and owners the person may not act for, so that it tells nothing about either. */
 const NO_ACCESS: Refusal = { status: 404, text: "There is no such owner, or your token may not act for it." };
-const MAY_NOT_PUSH: Refusal = {
-  status: 403,
-  text: "This access token lacks the scope push: make one that has it on the dashboard's account page.",
-};
-const MAY_NOT_READ: Refusal = {
-  status: 403,
-  text: "This access token lacks the scope read (or push): make one that has it on the dashboard's account page.",
-};
+const MAY_NOT_PUSH = lacking("push");
+const MAY_NOT_READ = lacking("read (or push)");
 const NO_REPOSITORY: Refusal = { status: 404, text: "repository not found: push to create it" };
 const BAD_NAME: Refusal = {
   status: 404,
@@ -371,6 +365,13 @@ function parseTarget(method: string | undefined, url: string): Target | undefine
   const advertise = listing !== undefined;
   if (method !== (advertise ? "GET" : "POST")) return undefined;
   return { owner, repository, service: service as Service, advertise };
+}
+
+function lacking(scope: string): Refusal {
+  return {
+    status: 403,
+    text: `This access token lacks the scope ${scope}: make one that has it on the dashboard's account page.`,
+  };
 }
 
 function refuse(request: IncomingMessage, response: ServerResponse, refusal: Refusal): void {
