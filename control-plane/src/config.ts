@@ -1,7 +1,8 @@
+import { readFileSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import { isAbsolute } from "node:path";
 import { port, positiveInteger, readEnv, type Secret, secret } from "@openfaas-cloud/shared/env.ts";
-import { KnownError } from "@openfaas-cloud/shared/known-error.ts";
+import { errorMessage, KnownError } from "@openfaas-cloud/shared/known-error.ts";
 import { OwnerSlug } from "@openfaas-cloud/shared/names.ts";
 import { z } from "zod";
 import { type HostConfig, readHostsFile } from "./ports/source-host/host-config.ts";
@@ -52,6 +53,8 @@ export interface GitHubPlace {
   readonly url: string;
   /** `undefined` for the API that belongs to `url`. */
   readonly apiUrl: string | undefined;
+  /** PEM of a certificate authority to trust besides the well-known ones. */
+  readonly ca: string | undefined;
 }
 
 export type Customers =
@@ -84,6 +87,7 @@ const Environment = z.object({
   CONTROL_PLANE_SOURCE_HOSTS: z.string().optional(),
   CONTROL_PLANE_GITHUB_URL: httpUrl.default("https://github.com"),
   CONTROL_PLANE_GITHUB_API_URL: httpUrl.optional(),
+  CONTROL_PLANE_GITHUB_CA: z.string().optional(),
   CONTROL_PLANE_CUSTOMERS: z.string().optional(),
   CONTROL_PLANE_CUSTOMERS_URL: httpUrl.optional(),
   CONTROL_PLANE_OPERATORS: z
@@ -121,7 +125,11 @@ export function readConfig(environment: Readonly<Record<string, string | undefin
       maxRatePerS: env.CONTROL_PLANE_MAX_RATE_PER_S,
     },
     hosts: env.CONTROL_PLANE_SOURCE_HOSTS === undefined ? [] : readHostsFile(env.CONTROL_PLANE_SOURCE_HOSTS),
-    gitHub: { url: env.CONTROL_PLANE_GITHUB_URL, apiUrl: env.CONTROL_PLANE_GITHUB_API_URL },
+    gitHub: {
+      url: env.CONTROL_PLANE_GITHUB_URL,
+      apiUrl: env.CONTROL_PLANE_GITHUB_API_URL,
+      ca: authority(env.CONTROL_PLANE_GITHUB_CA),
+    },
     customers: customers(env.CONTROL_PLANE_CUSTOMERS, env.CONTROL_PLANE_CUSTOMERS_URL),
     operators: env.CONTROL_PLANE_OPERATORS,
     auditReceivers: {
@@ -129,6 +137,15 @@ export function readConfig(environment: Readonly<Record<string, string | undefin
       slackUrl: env.CONTROL_PLANE_AUDIT_SLACK_URL,
     },
   };
+}
+
+function authority(file: string | undefined): string | undefined {
+  if (file === undefined) return undefined;
+  try {
+    return readFileSync(file, "utf8");
+  } catch (error) {
+    throw new KnownError("config-invalid", `CONTROL_PLANE_GITHUB_CA cannot be read: ${errorMessage(error)}`);
+  }
 }
 
 /** Unsigned, whoever finds the address could make the platform's acts up. */

@@ -4,7 +4,7 @@ import { HostConfig, instanceOf } from "./ports/source-host/host-config.ts";
 import type { RemoteHost } from "./ports/source-host/remote-host.ts";
 import type { SourceHosts } from "./ports/source-host/source-hosts.ts";
 import { readStoredHosts, storeHost } from "./ports/source-host/stored-hosts.ts";
-import type { Store } from "./ports/store/store.ts";
+import type { Queries, Store } from "./ports/store/store.ts";
 import type { Sealing } from "./sealing.ts";
 import type { Urls } from "./urls.ts";
 
@@ -81,13 +81,21 @@ export function openGitHubAppMaker(
   return {
     origin: new URL(place.url).origin,
     form: async (...asked) => (await creation()).form(...asked),
-    async complete(code, signal) {
+    async complete(code, also, signal) {
       const written = await (await creation()).convert(code, signal);
+      const config = HostConfig.parse(written);
       // One that the operator's file names is none to be kept beside it.
-      if (hosts.find(instanceOf(HostConfig.parse(written))) !== undefined) return undefined;
-      const config = await storeHost(store, sealing, written);
-      if (config === undefined) return undefined;
-      const host = await openRemoteHost(config, options);
+      if (hosts.find(instanceOf(config)) !== undefined) return undefined;
+      await using opened = new AsyncDisposableStack();
+      // Before it is kept: one that does not open would keep the platform from its next start.
+      const host = opened.use(await openRemoteHost(config, options));
+      const isNew = await store.transaction().execute(async (transaction) => {
+        if ((await storeHost(transaction, sealing, written)) === undefined) return false;
+        await also(transaction, host.instance);
+        return true;
+      });
+      if (!isNew) return undefined;
+      opened.move();
       hosts.add(host);
       onAdded(host);
       return host;
@@ -105,7 +113,12 @@ export interface GitHubAppMaker {
   ): Promise<{ readonly action: string; readonly manifest: string }>;
   /**
    * Trades what GitHub sent the browser back with for the App, which counts from then on.
+   * @param also writes more within the transaction that keeps the new source host.
    * @returns the new source host; `undefined` where that GitHub is one already.
    */
-  complete(code: string, signal: AbortSignal): Promise<RemoteHost | undefined>;
+  complete(
+    code: string,
+    also: (transaction: Queries, instance: string) => Promise<void>,
+    signal: AbortSignal,
+  ): Promise<RemoteHost | undefined>;
 }

@@ -3,6 +3,7 @@ import type { FastifyInstance } from "fastify";
 import { z } from "zod";
 import type { Logger } from "../logger.ts";
 import type { AuditSink } from "../ports/audit-sink/audit-sink.ts";
+import type { Queries } from "../ports/store/store.ts";
 import type { GitHubAppMaker } from "../remote-hosts.ts";
 import type { Sealing } from "../sealing.ts";
 import { addressOf, type CallerPorts, identify } from "./caller.ts";
@@ -39,15 +40,20 @@ export function serveGitHubApp(
     const { subject } = calling.caller;
     if (openAppState(ports.sealing, query.data.state)?.subject !== subject) return to("problem=stale");
     try {
-      const host = await ports.gitHubApps.complete(query.data.code, AbortSignal.timeout(CONVERT_MS));
+      const recorded = (transaction: Queries, instance: string) =>
+        ports.audit.append(
+          {
+            actor: subject,
+            action: "source-host.add",
+            object: instance,
+            result: "a GitHub App was made",
+            address: addressOf(request.raw),
+          },
+          transaction,
+        );
+      const signal = AbortSignal.timeout(CONVERT_MS);
+      const host = await ports.gitHubApps.complete(query.data.code, recorded, signal);
       if (host === undefined) return to("problem=known");
-      await ports.audit.append({
-        actor: subject,
-        action: "source-host.add",
-        object: host.instance,
-        result: "a GitHub App was made",
-        address: addressOf(request.raw),
-      });
       return to(`added=${encodeURIComponent(host.instance)}`);
     } catch (error) {
       ports.logger.error({ err: error }, "a GitHub App could not be taken over");

@@ -1,6 +1,6 @@
 import { KnownError } from "@openfaas-cloud/shared/known-error.ts";
 import type { Sealing } from "../../sealing.ts";
-import type { Store } from "../store/store.ts";
+import type { Queries, Store } from "../store/store.ts";
 import { HostConfig, instanceOf } from "./host-config.ts";
 
 const PURPOSE = "source-host";
@@ -28,7 +28,7 @@ export async function readStoredHosts(store: Store, sealing: Sealing): Promise<r
  * @returns the parsed one, or `undefined` where one of this instance is kept already.
  */
 export async function storeHost(
-  store: Store,
+  store: Queries,
   sealing: Sealing,
   written: unknown,
 ): Promise<HostConfig | undefined> {

@@ -6,7 +6,12 @@ import { convertManifestCode, gitHubAppManifest, manifestFormUrl, type PlatformU
 
 /** A GitHub App for this platform, about to be made at this GitHub. */
 export function newGitHubApp(
-  place: { readonly url: string; readonly apiUrl?: string | undefined },
+  place: {
+    readonly url: string;
+    readonly apiUrl?: string | undefined;
+    /** PEM of a certificate authority to trust besides the well-known ones. */
+    readonly ca?: string | undefined;
+  },
   { name, ...urls }: PlatformUrls & { readonly name: string },
 ) {
   const manifest = JSON.stringify(gitHubAppManifest(name, urls));
@@ -19,12 +24,14 @@ export function newGitHubApp(
     /** @throws SignInRefused, HostUnavailable */
     async convert(code: string, signal: AbortSignal): Promise<z.input<typeof GitHubConfig>> {
       const title = titleOf(place);
-      await using client = openHostClient({ title });
-      return await convertManifestCode(
-        { client, webUrl: place.url, apiUrl: apiUrlOf(place), title },
+      const { url: webUrl, ca } = place;
+      await using client = openHostClient({ title, ca });
+      const made = await convertManifestCode(
+        { client, webUrl, apiUrl: apiUrlOf(place), title },
         code,
         signal,
       );
+      return ca === undefined ? made : { ...made, ca };
     },
   };
 }
