@@ -7,6 +7,7 @@ export type RejectedKind =
   | "source-too-large"
   | "source-refused"
   | "stack-file-missing"
+  | "nothing-to-deploy"
   | "stack-file-invalid"
   | "language-unsupported"
   | "handler-invalid"

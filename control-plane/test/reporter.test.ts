@@ -737,6 +737,22 @@ describe("a push through the whole pipeline", () => {
     expect(it.host.deployments).toEqual([]);
   });
 
+  it("is nobody's mistake where there is no stack file and never was, and somebody's where functions are live", async () => {
+    await using it = await openPipeline();
+    const bare = await it.trigger({ "README.md": "Not for the platform." });
+    expect(await it.runNext()).toMatchObject({ state: "failed", reason_kind: "nothing-to-deploy" });
+    await eventually("it is told", () => it.isReported(bare.id));
+    const description = expect.stringMatching(/^There is no stack\.yml at the root of the repository/);
+    expect(it.host.of("stack-deploy").at(-1)).toMatchObject({ state: "neutral", description });
+
+    await it.trigger(helloSaying("hi"));
+    await it.runNext();
+    const lost = await it.trigger({ "stack.yml": null });
+    expect(await it.runNext()).toMatchObject({ state: "failed", reason_kind: "stack-file-missing" });
+    await eventually("it is told", () => it.isReported(lost.id));
+    expect(it.host.of("stack-deploy").at(-1)).toMatchObject({ state: "failure", description });
+  });
+
   it("shows no secret that a function printed before it died", async () => {
     await using it = await openPipeline();
     await it.ports.secrets.set("owner-a", "api-key", "do-not-tell-anybody");

@@ -25,3 +25,23 @@ test("runs of a repository deep within groups are found by its whole name, as lo
   const longer = await browser.call("query", "runs.ofCommit", { ...ofCommit, repository: `${repository}r` });
   expect(longer.status).toBe(400);
 });
+
+test("a run that found nothing to deploy has not failed, as people see it", async () => {
+  const it = await openAccessServer();
+  it.host.setRole("ada", "x", "viewer");
+  const browser = await it.signedIn("ada");
+  await addRun(it.store, { id: "run-x", owner: "x" });
+  const end = {
+    state: "failed",
+    reason_kind: "nothing-to-deploy",
+    reason: "There is no stack.yml.",
+  } as const;
+  await it.store.updateTable("runs").set(end).where("id", "=", "run-x").execute();
+  expect(await browser.ask("query", "runs.get", { id: "run-x" })).toMatchObject({
+    state: "skipped",
+    reason: "There is no stack.yml.",
+  });
+  expect(await browser.ask("query", "repositories.list", { owner: "x" })).toMatchObject([
+    { newestRun: { state: "skipped" } },
+  ]);
+});

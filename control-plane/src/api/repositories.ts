@@ -1,5 +1,6 @@
 import { EMBEDDED } from "../ports/source-host/source-host.ts";
 import { ofOwner, router } from "./procedure.ts";
+import { runState } from "./runs.ts";
 import type { RepositoryView } from "./views.ts";
 
 const MOST = 1_000;
@@ -32,7 +33,7 @@ export const repositoriesRouter = router({
     const runIds = rows.flatMap(({ newest_run }) => (newest_run === null ? [] : [newest_run]));
     const runs = await store
       .selectFrom("runs")
-      .select(["id", "state", "created_at"])
+      .select(["id", "state", "reason_kind", "created_at"])
       .where("id", "in", runIds)
       .execute();
     return rows.map((row) => {
@@ -46,7 +47,7 @@ export const repositoriesRouter = router({
         isPrivate: row.private === 1,
         branch: row.default_branch ?? undefined,
         functions: Number(row.functions ?? 0),
-        newestRun: run && { id: run.id, state: run.state, createdAt: run.created_at },
+        newestRun: run && { id: run.id, state: runState(run), createdAt: run.created_at },
         unlinked:
           row.unlinked_at === null
             ? undefined

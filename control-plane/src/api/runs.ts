@@ -147,12 +147,16 @@ function summary(run: NamedRun): RunSummary {
     message: run.message,
     author: run.author,
     trigger: run.trigger,
-    state: run.state,
+    state: runState(run),
     reason: run.reason ?? undefined,
     createdAt: run.created_at,
     startedAt: run.started_at ?? undefined,
     finishedAt: run.finished_at ?? undefined,
   };
+}
+
+export function runState({ state, reason_kind }: Pick<Run, "state" | "reason_kind">): RunSummary["state"] {
+  return state === "failed" && reason_kind === "nothing-to-deploy" ? "skipped" : state;
 }
 
 async function detail(run: NamedRun, ports: ApiPorts): Promise<RunDetail> {

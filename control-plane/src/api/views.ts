@@ -67,7 +67,8 @@ export interface UsageBar {
   readonly failure: number;
 }
 
-export type RunState = "queued" | "running" | "succeeded" | "failed" | "superseded" | "cancelled";
+/** `skipped`: there was nothing to deploy, and nobody has to do anything about it. */
+export type RunState = "queued" | "running" | "succeeded" | "failed" | "skipped" | "superseded" | "cancelled";
 
 export interface RunSummary {
   readonly id: string;

@@ -43,13 +43,11 @@ export async function makePlan(
     readonly maxima: Partial<StackFileLimits>;
   },
 ): Promise<Plan> {
-  const stack = await readStackFile(source, ports.maxima);
-  const live = new Map(
-    (await listDeployed(ports.store, { repositoryId: run.repository_id })).map((deployed) => [
-      deployed.name,
-      deployed,
-    ]),
-  );
+  const deployed = await listDeployed(ports.store, { repositoryId: run.repository_id });
+  const live = new Map(deployed.map((one) => [one.name, one]));
+  const stack = await readStackFile(source, ports.maxima).catch((error: unknown) => {
+    throw live.size === 0 ? noMistake(error) : error;
+  });
   const functions: PlannedFunction[] = [];
   const problems: Rejected[] = [];
   for (const spec of stack.functions) {
@@ -67,6 +65,12 @@ export async function makePlan(
     });
   }
   return { functions, ignored: stack.ignored, notices: stack.notices };
+}
+
+/** A GitHub App is installed on every repository of an organisation; most of them were never meant for the platform. */
+function noMistake(error: unknown): unknown {
+  if (!(error instanceof Rejected) || error.kind !== "stack-file-missing") return error;
+  return new Rejected("nothing-to-deploy", error.message);
 }
 
 interface Planning {

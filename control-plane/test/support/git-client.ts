@@ -1,5 +1,5 @@
 import { spawn } from "node:child_process";
-import { mkdir, writeFile } from "node:fs/promises";
+import { mkdir, rm, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { gitEnvironment } from "../../src/git-command.ts";
 
@@ -82,13 +82,17 @@ export async function runGit(
   return stdout.trim();
 }
 
-/** Writes files, commits all of them, and names the commit. */
+/** Writes files and removes those that are `null`, commits all of it, and names the commit. */
 export async function commitFiles(
   cwd: string,
-  files: Readonly<Record<string, string | Buffer>>,
+  files: Readonly<Record<string, string | Buffer | null>>,
   message = "a change",
 ): Promise<string> {
   for (const [path, content] of Object.entries(files)) {
+    if (content === null) {
+      await rm(join(cwd, path));
+      continue;
+    }
     await mkdir(dirname(join(cwd, path)), { recursive: true });
     await writeFile(join(cwd, path), content);
   }

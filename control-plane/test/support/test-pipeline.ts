@@ -116,8 +116,8 @@ export async function openTestPipeline(
     dataDir,
     ports,
     repository,
-    /** Commits the files to the repository and stores a trigger for them. */
-    async trigger(files: Readonly<Record<string, string>>): Promise<Run> {
+    /** Commits the files to the repository, without those that are `null`, and stores a trigger for them. */
+    async trigger(files: Readonly<Record<string, string | null>>): Promise<Run> {
       const commit = CommitSha.parse(await commitFiles(work, files));
       await runGit(work, ["push", "--quiet", "--force", bare, "HEAD:refs/heads/main"]);
       return queue.enqueue({

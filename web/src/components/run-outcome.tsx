@@ -26,10 +26,15 @@ export function RunOutcome({ run }: { run: RunDetail }) {
           className={`alert ${run.state === "failed" ? "alert-danger" : "alert-secondary"} d-flex gap-3`}
           role="alert"
         >
-          <Icon name={run.state === "failed" ? "failure" : "stopped"} className="mt-1" />
+          <Icon
+            name={run.state === "failed" ? "failure" : run.state === "skipped" ? "skipped" : "stopped"}
+            className="mt-1"
+          />
           <div className="text-break">
             <Reason text={reason} />
-            {leftAsItWas && !reason.includes(stays) && <p className="mb-0 mt-1">{stays}</p>}
+            {leftAsItWas && run.state !== "skipped" && !reason.includes(stays) && (
+              <p className="mb-0 mt-1">{stays}</p>
+            )}
           </div>
         </div>
       )}

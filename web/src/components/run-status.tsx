@@ -6,6 +6,7 @@ const looks: Record<RunSummary["state"], StateLook> = {
   running: { word: "Running", icon: "repeat", tone: "primary", turning: true },
   succeeded: { word: "Succeeded", icon: "success", tone: "success" },
   failed: { word: "Failed", icon: "failure", tone: "danger" },
+  skipped: { word: "Nothing to deploy", icon: "skipped", tone: "secondary" },
   superseded: { word: "Superseded", icon: "skipped", tone: "secondary" },
   cancelled: { word: "Cancelled", icon: "stopped", tone: "secondary" },
 };

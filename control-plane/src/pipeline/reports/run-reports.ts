@@ -7,6 +7,8 @@ import type { Urls } from "../../urls.ts";
 /** The context of the push as a whole; a function's is its name. */
 export const STACK_CONTEXT = "stack-deploy";
 
+/** Kinds of a run's failure that nobody has to do anything about; a newer push may have been faster to publish. */
+const HARMLESS_KINDS: ReadonlySet<string> = new Set(["superseded", "nothing-to-deploy"]);
 /** Kinds of a run's end that are the platform's doing. */
 const PLATFORM_KINDS: ReadonlySet<string> = new Set(["platform-unavailable", "internal", "run-timeout"]);
 const MAX_DESCRIPTION_CHARACTERS = 1_000;
@@ -76,8 +78,7 @@ type End = "succeeded" | "author" | "platform" | "nobody";
 
 function endOf({ state, reason_kind }: Run): End {
   if (state === "succeeded") return state;
-  // A newer push may have been faster to publish; then the run itself fails for it.
-  if (state !== "failed" || reason_kind === "superseded") return "nobody";
+  if (state !== "failed" || HARMLESS_KINDS.has(reason_kind ?? "")) return "nobody";
   return PLATFORM_KINDS.has(reason_kind ?? "internal") ? "platform" : "author";
 }
 
