@@ -120,6 +120,30 @@ describe("a run that goes on", () => {
     expect(it.host.story.filter((one) => !/pending|in_progress/.test(one))).toEqual([]);
   });
 
+  it("has its log renewed by a host that shows it, as it grows and not while it does not", async () => {
+    await using it = await openReporting({ ...QUICK, logMs: 30 });
+    it.host.isLogShown = true;
+    await it.push();
+    const run = await it.claim();
+    await using frame = it.frameOf(run);
+    frame.begin("build", "hello");
+    const tails = () => it.host.of("stack-deploy").map(({ detail }) => detail?.logTail ?? "");
+    for (const text of ["npm install", "added 1,000 packages"]) {
+      frame.log.write("build hello", `${text}\n`);
+      await eventually(`it shows ${text}`, () => tails().at(-1)?.endsWith(text));
+    }
+    const told = tails().length;
+    let looks = 0;
+    const read = it.logs.read.bind(it.logs);
+    it.logs.read = (...asked) => {
+      looks++;
+      return read(...asked);
+    };
+    await eventually("its log was looked at again", () => looks > 3);
+    expect(tails()).toHaveLength(told);
+    expect(it.host.of("hello")).toHaveLength(1);
+  });
+
   it("costs a slow host one call at a time, for what is so by then", async () => {
     await using it = await openReporting();
     const held = Promise.withResolvers<void>();

@@ -11,11 +11,12 @@ export type Received = { readonly repository: RepositoryRef; readonly commit: st
 );
 
 /** A source host that keeps a ledger of what it took, in order, and does before what the test says. */
-export class RecordingHost implements Pick<SourceHost, "reportStatus" | "reportDeployment"> {
+export class RecordingHost implements Pick<SourceHost, "reportStatus" | "reportDeployment" | "showsLog"> {
   readonly taken: Received[] = [];
   /** Of one commit. */
   mostAtOnce = 0;
   calls = 0;
+  isLogShown = false;
   /** Called for each report before it is taken: what it throws is the host's answer. */
   before: (report: Received) => Promise<void> | void = () => undefined;
   readonly #underWay = new Map<string, number>();
@@ -26,6 +27,10 @@ export class RecordingHost implements Pick<SourceHost, "reportStatus" | "reportD
 
   async reportDeployment(repository: RepositoryRef, commit: string, report: DeploymentReport): Promise<void> {
     await this.#take({ kind: "deployment", repository, commit, deployment: report });
+  }
+
+  showsLog(): boolean {
+    return this.isLogShown;
   }
 
   /** What it was told of a context, in order. */

@@ -20,6 +20,7 @@ export interface CourierTimes extends TellTimes {
 const DEFAULT_TIMES: CourierTimes = {
   intervalMs: 3_000,
   placeMs: 10_000,
+  logMs: 15_000,
   firstPauseMs: 1_000,
   giveUpMs: 24 * 3_600_000,
   sweepMs: 60_000,

@@ -6,6 +6,7 @@ import type { Urls } from "../../urls.ts";
 
 /** The context of the push as a whole; a function's is its name. */
 export const STACK_CONTEXT = "stack-deploy";
+export const STACK_KEY = `status ${STACK_CONTEXT}`;
 
 /** Kinds of a run's failure that nobody has to do anything about; a newer push may have been faster to publish. */
 const HARMLESS_KINDS: ReadonlySet<string> = new Set(["superseded", "nothing-to-deploy"]);
@@ -159,7 +160,7 @@ function stackReport(functions: readonly FunctionProgress[], facts: RunFacts, ur
   const end = final ? endOf(run) : undefined;
   return {
     kind: "status",
-    key: `status ${STACK_CONTEXT}`,
+    key: STACK_KEY,
     final,
     context: STACK_CONTEXT,
     state: end === undefined ? "pending" : STATE_OF_END[end],

@@ -12,7 +12,14 @@ import type { Store } from "../../ports/store/store.ts";
 import type { Urls } from "../../urls.ts";
 import type { HostPace } from "./host-pace.ts";
 import { type LogTail, readLogTail } from "./log-tail.ts";
-import { hasEnded, type RunFacts, type RunReport, reportsOf, STACK_CONTEXT } from "./run-reports.ts";
+import {
+  hasEnded,
+  type RunFacts,
+  type RunReport,
+  reportsOf,
+  STACK_CONTEXT,
+  STACK_KEY,
+} from "./run-reports.ts";
 import { openSecretMask, type SecretMask } from "./secret-mask.ts";
 
 export interface TellPorts {
@@ -20,7 +27,7 @@ export interface TellPorts {
   readonly queue: Queue;
   readonly logs: LogStore;
   readonly secrets: SecretStore;
-  readonly sourceHost: Pick<SourceHost, "reportStatus" | "reportDeployment">;
+  readonly sourceHost: Pick<SourceHost, "reportStatus" | "reportDeployment" | "showsLog">;
   readonly urls: Urls;
   readonly logger: Logger;
 }
@@ -30,6 +37,8 @@ export interface TellTimes {
   readonly intervalMs: number;
   /** How often the place of a run in the queue is looked at. */
   readonly placeMs: number;
+  /** Between two looks at the log of a run that goes on, for a host that shows it. */
+  readonly logMs: number;
   /** First of the pauses after failures; each is twice the one before. */
   readonly firstPauseMs: number;
   /** How long after its end a run's reports are tried. */
@@ -75,6 +84,8 @@ export class RunTeller {
   readonly #round = new Set<string>();
   readonly #refusals = new Map<string, number>();
   #failures = 0;
+  /** How far the log was, and when, that the whole push was told with last. */
+  #log = { end: "", at: 0 };
 
   constructor(
     runId: string,
@@ -108,16 +119,34 @@ export class RunTeller {
   }
 
   async #tellProgress(known: Known, isOutdated: () => boolean): Promise<Next> {
-    const { facts } = known;
-    const changed = reportsOf(facts, this.#ports.urls).filter(
-      (report) => this.#told.get(report.key) !== digestOf(report) && !this.#refusals.has(report.key),
+    const hasGrown = await this.#hasLogGrown(known);
+    const changed = reportsOf(known.facts, this.#ports.urls).filter(
+      (report) =>
+        !this.#refusals.has(report.key) &&
+        (this.#told.get(report.key) !== digestOf(report) || (hasGrown && report.key === STACK_KEY)),
     );
     const due = changed.filter(({ key }) => !this.#round.has(key));
     if (!(await this.#send(due, known, isOutdated))) return { pauseMs: 0, newsMs: 0 };
     this.#round.clear();
-    const nextMs = facts.run.state === "queued" ? this.#times.placeMs : Number.POSITIVE_INFINITY;
+    const nextMs = this.#nextLookMs(known);
     // The news of what had to wait is over: nobody would wake this for it.
     return { pauseMs: this.#times.intervalMs, newsMs: due.length < changed.length ? 0 : nextMs };
+  }
+
+  #nextLookMs({ facts: { run }, repository }: Known): number {
+    if (run.state === "queued") return this.#times.placeMs;
+    return this.#ports.sourceHost.showsLog?.(repository) ? this.#times.logMs : Number.POSITIVE_INFINITY;
+  }
+
+  /** The check of the whole push shows the log: a build that takes minutes changes nothing else of it. */
+  async #hasLogGrown({ repository }: Known): Promise<boolean> {
+    if (!this.#ports.sourceHost.showsLog?.(repository)) return false;
+    if (Date.now() - this.#log.at < this.#times.logMs) return false;
+    return (await this.#logEnd()) !== this.#log.end;
+  }
+
+  async #logEnd(): Promise<string> {
+    return (await this.#ports.logs.read({ kind: "run", runId: this.runId }, { tailLines: 1 })).cursor;
   }
 
   async #tellEnd(known: Known): Promise<"done" | Next> {
@@ -155,6 +184,7 @@ export class RunTeller {
     const { logs, secrets, urls } = this.#ports;
     try {
       const mask = await openSecretMask(secrets, known.facts.run.owner_id);
+      const log = { end: await this.#logEnd(), at: Date.now() };
       const tail = await readLogTail(logs, this.runId, mask);
       const masked = new Map(reportsOf(maskFacts(known.facts, mask), urls).map((one) => [one.key, one]));
       for (const report of reports) {
@@ -167,6 +197,7 @@ export class RunTeller {
         commitReports.inc({ result: given });
         this.#failures = 0;
         this.#told.set(report.key, digestOf(report));
+        if (report.key === STACK_KEY) this.#log = log;
         if (report.final) taken[report.key] = given === "taken" ? report.state : given;
         else this.#round.add(report.key);
         if (isOutdated() && report !== reports.at(-1)) return false;
@@ -248,7 +279,7 @@ function maskFacts({ run, stages, ...rest }: RunFacts, mask: SecretMask): RunFac
   };
 }
 
-/** What the host shows of a report; that its log grew is no reason to send it again. */
+/** What the host shows of a report, but for its log. */
 function digestOf(report: RunReport): string {
   return JSON.stringify(
     report.kind === "status"

@@ -95,6 +95,8 @@ export interface SourceHost extends AsyncDisposable {
    * @throws HostUnavailable where it is worth sending again; all else is a refusal.
    */
   reportStatus(repository: RepositoryRef, commit: CommitSha, status: CommitStatus): Promise<void>;
+  /** Whether it shows the log of a status, which is then worth renewing while a run goes on. Absent: it does not. */
+  showsLog?(repository: RepositoryRef): boolean;
   /** As `reportStatus`, for hosts that keep a history of deployments; others have nothing to do. */
   reportDeployment(repository: RepositoryRef, commit: CommitSha, report: DeploymentReport): Promise<void>;
   /**

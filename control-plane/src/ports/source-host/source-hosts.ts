@@ -32,6 +32,10 @@ export class SourceHosts implements SourceHost {
   reportStatus: SourceHost["reportStatus"] = (repository, ...rest) =>
     this.#of(repository).reportStatus(repository, ...rest);
 
+  showsLog(repository: RepositoryRef): boolean {
+    return this.#of(repository).showsLog?.(repository) ?? false;
+  }
+
   reportDeployment: SourceHost["reportDeployment"] = (repository, ...rest) =>
     this.#of(repository).reportDeployment(repository, ...rest);
 

@@ -160,6 +160,10 @@ class GitHub implements RemoteHost {
     );
   }
 
+  showsLog(): boolean {
+    return this.#config.report === "checks";
+  }
+
   reportDeployment(repository: RepositoryRef, commit: CommitSha, report: DeploymentReport): Promise<void> {
     const parts = { api: this.#api, app: this.#app };
     return this.#report(`${repository.repositoryId}/${commit}`, (signal) =>
