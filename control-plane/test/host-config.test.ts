@@ -38,6 +38,22 @@ test("a secret that is empty or cannot be read is refused, and why is said", asy
   await expect(readOne({ webhookSecrets: [missing] })).rejects.toThrow("ENOENT");
 });
 
+test("hosts that deliver to one address have no secret in common, and no host is named twice", async () => {
+  const cloud = { ...HOST, kind: "bitbucket-cloud", url: "https://bitbucket.org", workspaces: ["acme"] };
+  const gitHub = { kind: "github", appId: 1, slug: "a", privateKey: "k", webhookSecrets: "the-secret" };
+  const readAll = (...hosts: object[]) => read(JSON.stringify(hosts));
+  const shared = readAll({ ...HOST, webhookSecrets: ["newer", "the-secret"] }, cloud);
+  await expect(shared).rejects.toMatchObject({
+    kind: "config-invalid",
+    message: expect.stringMatching(
+      /bitbucket\.example\.com and bitbucket\.org .* have a webhook secret in common/,
+    ),
+  });
+  await expect(shared).rejects.not.toThrow("the-secret");
+  expect(await readAll({ ...HOST, webhookSecrets: ["twice", "twice"] }, cloud, gitHub)).toHaveLength(3);
+  await expect(readAll(HOST, { ...HOST, webhookSecrets: "its own" })).rejects.toThrow("twice");
+});
+
 test("an address means the same however it is written", async () => {
   const [host] = await readOne({ url: "HTTPS://Bitbucket.Example.com:443/Git//" });
   expect(host?.url).toBe("https://bitbucket.example.com/Git");

@@ -183,7 +183,7 @@ export class FakeBitbucketDataCenter implements FakeRemoteHost, AsyncDisposable 
   readonly token = "http-access-token-of-the-bot";
   readonly client: RegisteredClient;
   readonly webhookUrl: string;
-  readonly webhookSecrets = ["the newest secret", "an older secret"];
+  readonly webhookSecrets = ["the data center's newest secret", "the data center's older secret"];
   readonly secrets = this.webhookSecrets.length;
   readonly proof = { header: "x-hub-signature", coversBody: true };
   readonly acme: DataCenterProject;

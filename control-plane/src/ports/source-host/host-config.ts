@@ -166,7 +166,36 @@ export function readHostsFile(file: string): readonly HostConfig[] {
   const twice = instances.find((instance, i) => instances.indexOf(instance) !== i);
   if (twice !== undefined)
     throw new KnownError("config-invalid", `The source hosts in ${file} name ${twice} twice.`);
+  refuseSharedSecrets(parsed.data, file);
   return parsed.data;
+}
+
+/** A delivery is taken for the first host of the vendor whose secret it bears. */
+function refuseSharedSecrets(hosts: readonly HostConfig[], file: string): void {
+  const holders = new Map<string, HostConfig>();
+  for (const host of hosts) {
+    for (const proof of proofsOf(host)) {
+      const holder = holders.get(proof);
+      if (holder !== undefined && holder !== host) {
+        throw new KnownError(
+          "config-invalid",
+          `The source hosts ${instanceOf(holder)} and ${instanceOf(host)} in ${file} have a webhook secret in common, so that a ` +
+            "delivery could be either's. Give each its own.",
+        );
+      }
+      holders.set(proof, host);
+    }
+  }
+}
+
+/** Vendors have an address each that their hosts deliver to. */
+function proofsOf(host: HostConfig): readonly string[] {
+  const secrets =
+    host.kind === "gitlab"
+      ? [...(host.webhookTokens ?? []), ...(host.signingTokens ?? [])]
+      : host.webhookSecrets;
+  const [vendor] = host.kind.split("-");
+  return secrets.map((secret) => `${vendor} ${secret.reveal()}`);
 }
 
 function placeOf({ message }: SyntaxError): string {
