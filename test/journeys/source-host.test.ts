@@ -1,9 +1,9 @@
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import type { Page } from "playwright-core";
 import { expect, test } from "vitest";
 import { FakeGitHub } from "../../control-plane/test/support/fake-github/fake-github.ts";
 import { TestBrowser } from "../support/browser.ts";
+import { seesNothingOf } from "../support/dashboard-pages.ts";
 import { eventually } from "../support/eventually.ts";
 import { part } from "../support/parts.ts";
 import { pictures } from "../support/pictures.ts";
@@ -40,6 +40,7 @@ part("chromium")("a platform that is linked to GitHub", () => {
     await operator.goto(platform.ready.signInUrl);
     await operator.getByRole("heading", { level: 1, name: "Functions" }).waitFor();
     await operator.goto(`${dashboardUrl}hosts`);
+    await operator.getByText("Only this machine reaches").waitFor();
     await operator.getByRole("button", { name: "Create the GitHub App" }).click();
     await operator.getByRole("button", { name: "Create GitHub App" }).click();
     await operator.getByText("is added").waitFor();
@@ -60,6 +61,11 @@ part("chromium")("a platform that is linked to GitHub", () => {
       "its checks are green",
       () => conclusions(first).join() === ["hello: success", "stack-deploy: success"].join(),
     );
+
+    // Whoever pushes to the platform's own git is told that GitHub is another way, and whose functions those are.
+    await operator.goto(`${dashboardUrl}repositories/alice`);
+    await operator.getByText("for its owner there and not for alice").waitFor();
+    await pictures(operator.context(), operator.url(), "repositories-embedded");
 
     // Somebody of the owner signs in by the consent page, and comes to what an old link names.
     const person = await (await browser.newContext()).newPage();
@@ -94,17 +100,12 @@ part("chromium")("a platform that is linked to GitHub", () => {
 
     // Who leaves the organisation sees nothing of it any more, though nobody told the platform.
     world.memberships.get(acme)?.delete(alice);
-    await eventually("access is gone", () => seesNothingOf(person, dashboardUrl), { withinMs: REVOKED_MS });
+    await eventually("access is gone", () => seesNothingOf(person, dashboardUrl, "acme"), {
+      withinMs: REVOKED_MS,
+    });
 
     // What is uninstalled answers no more.
     await gitHub.uninstall(acme);
     await eventually("it is not routed", async () => (await platform.get(helloUrl)).status === 404);
   }, 240_000);
 });
-
-async function seesNothingOf(page: Page, dashboardUrl: string): Promise<boolean> {
-  await page.goto(`${dashboardUrl}repositories/acme`);
-  const heading = page.getByRole("heading", { level: 1 });
-  await heading.waitFor();
-  return /^(Not found|Sign in)$/.test(await heading.innerText());
-}

@@ -3,9 +3,9 @@ import { Command } from "./command.tsx";
 import { Icon } from "./icon.tsx";
 
 interface LinkRepositoryProps {
-  /** Where the owner's repositories live. */
+  /** Where the owner's repositories live; for an owner of the platform's own git, where others' do. */
   readonly hosts: readonly SourceHost[];
-  /** Where that is the platform's own git. */
+  /** Where the owner is one of the platform's own git. */
   readonly platform: Platform | undefined;
   readonly owner: string;
 }
@@ -14,18 +14,8 @@ interface LinkRepositoryProps {
 export function LinkRepository({ hosts, platform, owner }: LinkRepositoryProps) {
   return (
     <div className="row g-3">
-      {hosts.map((host) => (
-        <div key={host.instance} className="col-lg-6">
-          <section className="card h-100" aria-label={host.title}>
-            <div className="card-body">
-              <h3 className="h6">{host.title}</h3>
-              <Way host={host} />
-            </div>
-          </section>
-        </div>
-      ))}
       {platform !== undefined && (
-        <div className={hosts.length === 0 ? "col-12" : "col-lg-6"}>
+        <div className="col-12">
           <section className="card h-100" aria-label="This platform">
             <div className="card-body">
               <h3 className="h6">This platform's own git</h3>
@@ -38,6 +28,26 @@ export function LinkRepository({ hosts, platform, owner }: LinkRepositoryProps) 
           </section>
         </div>
       )}
+      {platform !== undefined && hosts.length > 0 && (
+        <p className="col-12 mb-0 text-body-secondary">
+          What lives elsewhere deploys from there, for its owner there and not for {owner}:
+        </p>
+      )}
+      {hosts.map((host) => (
+        <div key={host.instance} className="col-lg-6">
+          <section className="card h-100" aria-label={host.title}>
+            <div className="card-body">
+              <h3 className="h6">
+                <a href={host.url} rel="noreferrer" className="text-break">
+                  {host.title}
+                  <Icon name="open" className="ms-1 small" />
+                </a>
+              </h3>
+              <Way host={host} />
+            </div>
+          </section>
+        </div>
+      ))}
     </div>
   );
 }

@@ -13,7 +13,7 @@ export function SignInHosts({ hosts, returnTo }: SignInHostsProps) {
         <a
           key={instance}
           href={`${url}?${new URLSearchParams({ return: returnTo })}`}
-          className="btn btn-primary btn-lg d-inline-flex justify-content-center align-items-center gap-2"
+          className="btn btn-primary btn-lg text-break d-inline-flex justify-content-center align-items-center gap-2"
         >
           <Icon name="enter" />
           Continue with {title}

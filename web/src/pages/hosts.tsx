@@ -3,6 +3,7 @@ import { useSearchParams } from "react-router";
 import { Failed } from "../components/failed.tsx";
 import { HeldRemovals } from "../components/held-removals.tsx";
 import { HostTable } from "../components/host-table.tsx";
+import { LocalOnly } from "../components/local-only.tsx";
 import { NewGitHubApp } from "../components/new-github-app.tsx";
 import { NotFound } from "../components/not-found.tsx";
 import { RowsSkeleton } from "../components/rows-skeleton.tsx";
@@ -29,6 +30,9 @@ function Hosts() {
   const trpc = useTRPC();
   const [outcome] = useSearchParams();
   const hosts = useQuery(trpc.hosts.list.queryOptions());
+  const platform = useQuery(
+    trpc.platform.about.queryOptions(undefined, { staleTime: Number.POSITIVE_INFINITY }),
+  );
   const status = useQuery(trpc.hosts.status.queryOptions(undefined, { refetchInterval: pollMs }));
   const confirm = useMutation(
     trpc.hosts.confirmRemoval.mutationOptions({ onSettled: () => void status.refetch() }),
@@ -44,6 +48,7 @@ function Hosts() {
         Besides its own git, the platform deploys from these. GitLab, Bitbucket and GitHub Enterprise Server
         are added in the file that <code>CONTROL_PLANE_SOURCE_HOSTS</code> names.
       </p>
+      {platform.data !== undefined && <LocalOnly address={platform.data.gitBaseUrl} />}
       {added !== undefined && (
         <div className="alert alert-success" role="status">
           <strong>{added.title} is added.</strong> Now{" "}

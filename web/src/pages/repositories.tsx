@@ -28,6 +28,7 @@ function Repositories({ owner, host }: { owner: string; host: string | undefined
   const platform = useQuery(
     trpc.platform.about.queryOptions(undefined, { staleTime: Number.POSITIVE_INFINITY }),
   );
+  const linkable = hosts.data?.filter(({ instance }) => host === undefined || instance === host);
   const title = `Repositories of ${owner}`;
   return (
     <>
@@ -57,8 +58,14 @@ function Repositories({ owner, host }: { owner: string; host: string | undefined
       {hosts.isError && (
         <Failed what="the source hosts" error={hosts.error} retry={() => void hosts.refetch()} />
       )}
+      {host !== undefined && linkable?.length === 0 && (
+        <p>
+          The platform does not follow <strong className="text-break">{host}</strong> any more, so that
+          nothing of it deploys. Ask the operator of the platform.
+        </p>
+      )}
       <LinkRepository
-        hosts={hosts.data?.filter(({ instance }) => instance === host) ?? []}
+        hosts={linkable ?? []}
         platform={host === undefined ? platform.data : undefined}
         owner={owner}
       />
