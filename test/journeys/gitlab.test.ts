@@ -1,13 +1,19 @@
-import { writeFile } from "node:fs/promises";
-import { join } from "node:path";
 import { expect, test } from "vitest";
 import { FakeGitLab } from "../../control-plane/test/support/fake-gitlab/fake-gitlab.ts";
+import { TestBrowser } from "../support/browser.ts";
+import { seesNothingOf } from "../support/dashboard-pages.ts";
 import { eventually } from "../support/eventually.ts";
-import { TestPlatform } from "../support/platform.ts";
+import { startLinkedPlatform } from "../support/linked-platform.ts";
+import { part } from "../support/parts.ts";
+import { pictures } from "../support/pictures.ts";
+import type { TestPlatform } from "../support/platform.ts";
 import { handlerSaying, stackFile } from "../support/repository.ts";
 import { temporaryFolder } from "../support/temporary-folder.ts";
 
 const DEPLOY_MS = 60_000;
+/** What a person may do on the source host holds here within a minute. */
+const REVOKED_MS = 60_000;
+const DEVELOPER = 30;
 const HOOK = { token: "the-token-of-the-hook-0123456789" };
 
 test("a private project of a nested GitLab group deploys by its hook, and goes with its topic", async () => {
@@ -16,27 +22,8 @@ test("a private project of a nested GitLab group deploys by its hook, and goes w
   const acme = gitlab.world.addGroup("acme", { name: "Acme & Sons" });
   const team = gitlab.world.addGroup("team", { parent: acme });
   const site = await gitlab.addProject("site", team, { visibility: "private", name: "The Site" });
-  const hosts = join(folder.path, "hosts.json");
-  const customers = join(folder.path, "customers");
-  await writeFile(
-    hosts,
-    JSON.stringify([
-      {
-        kind: "gitlab",
-        url: gitlab.url,
-        token: gitlab.token,
-        webhookTokens: HOOK.token,
-        oauth: gitlab.oauth,
-      },
-    ]),
-  );
-  await writeFile(customers, "acme\n");
-  await using platform = await TestPlatform.start({
-    data: join(folder.path, "data"),
-    environment: { CONTROL_PLANE_SOURCE_HOSTS: hosts, CONTROL_PLANE_CUSTOMERS: customers },
-  });
-  const url = new URL("/gitlab-event", platform.ready.gitBaseUrl).href;
-  gitlab.hooks.push({ kind: "system", url, token: HOOK.token, signingToken: undefined });
+  await using platform = await startLinkedPlatform(folder.path, [hostOf(gitlab)]);
+  hookInto(gitlab, platform);
   const helloUrl = platform.functionUrl("hello").replace("//alice.", "//acme.");
   const answer = async () => (await platform.get(helloUrl).catch(() => undefined))?.body;
   const files = { "stack.yml": stackFile("hello"), "hello/handler.js": handlerSaying("from GitLab") };
@@ -64,3 +51,69 @@ test("a private project of a nested GitLab group deploys by its hook, and goes w
   expect(gitlab.sent.every(({ status }) => status === 202)).toBe(true);
   expect(gitlab.violations).toEqual([]);
 }, 240_000);
+
+part("chromium")("a platform that is linked to GitLab, in Chromium", () => {
+  test("signs people in by the consent page, shows them what their push did, and forgets who left", async () => {
+    await using folder = await temporaryFolder();
+    await using gitlab = await FakeGitLab.open({ base: "/git" });
+    const acme = gitlab.world.addGroup("acme", { name: "Acme & Sons" });
+    const team = gitlab.world.addGroup("team", { parent: acme });
+    acme.members.set(gitlab.visitor.id, DEVELOPER);
+    const site = await gitlab.addProject("site", team, {
+      visibility: "private",
+      topics: ["openfaas-cloud"],
+    });
+    await using platform = await startLinkedPlatform(folder.path, [hostOf(gitlab)]);
+    hookInto(gitlab, platform);
+    await using browser = await TestBrowser.open();
+    const { dashboardUrl } = platform.ready;
+    const files = { "stack.yml": stackFile("hello"), "hello/handler.js": handlerSaying("from GitLab") };
+    const commit = await gitlab.push(site, files);
+
+    // What the status of the commit links to asks them to sign in, and brings them back to itself.
+    const targetUrl = await eventually(
+      "GitLab is told",
+      () => gitlab.statuses.find(({ sha }) => sha === commit)?.target_url ?? undefined,
+      { withinMs: DEPLOY_MS },
+    );
+    const context = await browser.newContext();
+    const person = await context.newPage();
+    await person.goto(targetUrl);
+    await pictures(context, person.url(), "gitlab-sign-in");
+    await person.getByRole("link", { name: /Continue with GitLab/ }).click();
+    await person.getByRole("button", { name: "Authorize" }).click();
+    await person.waitForURL(targetUrl);
+    await person.getByText("Succeeded").first().waitFor({ timeout: DEPLOY_MS });
+    await person.getByText(commit.slice(0, 7)).first().waitFor();
+
+    await person.goto(`${dashboardUrl}repositories/acme`);
+    const row = person.getByRole("row").filter({ hasText: "team/site" });
+    await row.getByText("private").waitFor();
+    await row.getByText("Succeeded").waitFor();
+    expect(await row.getByRole("link", { name: "team/site" }).getAttribute("href")).toBe(
+      `${gitlab.url}/acme/team/site`,
+    );
+    await pictures(context, person.url(), "gitlab-repositories");
+    expect(browser.complaints).toEqual([]);
+
+    // Who leaves the group sees nothing of it any more, though nobody told the platform.
+    const told = gitlab.sent.length;
+    acme.members.delete(gitlab.visitor.id);
+    await eventually("access is gone", () => seesNothingOf(person, dashboardUrl, "acme"), {
+      withinMs: REVOKED_MS,
+    });
+    expect(gitlab.sent).toHaveLength(told);
+    await person.goto(targetUrl);
+    await person.getByRole("heading", { level: 1, name: "Not found" }).waitFor();
+    expect(gitlab.violations).toEqual([]);
+  }, 240_000);
+});
+
+function hostOf({ url, token, oauth }: FakeGitLab) {
+  return { kind: "gitlab", url, token, webhookTokens: HOOK.token, oauth };
+}
+
+function hookInto(gitlab: FakeGitLab, platform: TestPlatform): void {
+  const url = new URL("/gitlab-event", platform.ready.gitBaseUrl).href;
+  gitlab.hooks.push({ kind: "system", url, token: HOOK.token, signingToken: undefined });
+}

@@ -773,6 +773,7 @@ function consentPage(action: string, query: AuthorizeQuery, visitor: FakeUser): 
   return `<!doctype html>
 <html lang="en">
 <title>Authorize · GitLab</title>
+<link rel="icon" href="data:,">
 <h1>openfaas-cloud is requesting access to your account on GitLab</h1>
 <p>Signed in as ${escapeHtml(visitor.name)} (@${escapeHtml(visitor.username)}).</p>
 <form method="post" action="${escapeHtml(action)}">
