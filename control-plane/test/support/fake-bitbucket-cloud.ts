@@ -143,7 +143,8 @@ const SHOWN = {
 export class FakeBitbucketCloud implements FakeRemoteHost, AsyncDisposable {
   readonly token = "workspace-access-token";
   readonly client: RegisteredClient;
-  readonly webhookUrl: string;
+  /** Where the hooks of what is linked point. */
+  webhookUrl: string;
   readonly webhookSecrets = ["the newest secret", "an older secret"];
   readonly secrets = this.webhookSecrets.length;
   readonly proof = { header: "x-hub-signature", coversBody: true };
@@ -281,9 +282,17 @@ export class FakeBitbucketCloud implements FakeRemoteHost, AsyncDisposable {
   }
 
   push(key: SourceKey, message: string, branch = MAIN): Promise<CommitSha> {
+    return this.pushFiles(key, { "stack.yml": `# ${newId()}\n` }, { branch, message });
+  }
+
+  pushFiles(
+    key: SourceKey,
+    files: Readonly<Record<string, string>>,
+    { branch = MAIN, message = "a change" } = {},
+  ): Promise<CommitSha> {
     const repository = this.#get(key);
     repository.updatedAt = Math.max(Date.now(), repository.updatedAt + 1);
-    return this.#server.git.push(key.id, { "stack.yml": `# ${newId()}\n` }, { branch, message });
+    return this.#server.git.push(key.id, files, { branch, message });
   }
 
   limitPages(size: number): void {

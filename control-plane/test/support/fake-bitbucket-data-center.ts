@@ -182,7 +182,8 @@ const SHOWN = {
 export class FakeBitbucketDataCenter implements FakeRemoteHost, AsyncDisposable {
   readonly token = "http-access-token-of-the-bot";
   readonly client: RegisteredClient;
-  readonly webhookUrl: string;
+  /** Where the hooks of what is linked point. */
+  webhookUrl: string;
   readonly webhookSecrets = ["the data center's newest secret", "the data center's older secret"];
   readonly secrets = this.webhookSecrets.length;
   readonly proof = { header: "x-hub-signature", coversBody: true };
@@ -318,8 +319,16 @@ export class FakeBitbucketDataCenter implements FakeRemoteHost, AsyncDisposable 
   }
 
   push(key: SourceKey, message: string, branch = MAIN): Promise<CommitSha> {
+    return this.pushFiles(key, { "stack.yml": `# ${newId()}\n` }, { branch, message });
+  }
+
+  pushFiles(
+    key: SourceKey,
+    files: Readonly<Record<string, string>>,
+    { branch = MAIN, message = "a change" } = {},
+  ): Promise<CommitSha> {
     this.#get(key).isEmpty = false;
-    return this.#server.git.push(key.id, { "stack.yml": `# ${newId()}\n` }, { branch, message });
+    return this.#server.git.push(key.id, files, { branch, message });
   }
 
   limitPages(size: number): void {

@@ -6,7 +6,7 @@ import type { Answer, Asked, Route } from "./fake-bitbucket-server.ts";
 export interface RegisteredClient {
   readonly id: string;
   readonly secret: string;
-  readonly redirectUri: string;
+  redirectUri: string;
 }
 
 interface Code {
@@ -179,7 +179,7 @@ export async function allow(authorizeUrl: URL): Promise<{ readonly code: string;
 
 function page({ pathname, search }: URL): string {
   const action = `${pathname}${search}`.replaceAll("&", "&amp;").replaceAll('"', "&quot;");
-  return `<!doctype html><title>Bitbucket</title><h1>Confirm access to your account</h1>
+  return `<!doctype html><title>Bitbucket</title><link rel="icon" href="data:,"><h1>Confirm access to your account</h1>
 <form method="post" action="${action}"><button>Grant access</button></form>`;
 }
 
