@@ -5,7 +5,7 @@ import { FakeBitbucketDataCenter } from "../../control-plane/test/support/fake-b
 import { TestBrowser } from "../support/browser.ts";
 import { seesNothingOf } from "../support/dashboard-pages.ts";
 import { eventually } from "../support/eventually.ts";
-import { startLinkedPlatform } from "../support/linked-platform.ts";
+import { ADDRESSES_TO_COME, register, startLinkedPlatform } from "../support/linked-platform.ts";
 import { part } from "../support/parts.ts";
 import { pictures } from "../support/pictures.ts";
 import { handlerSaying, stackFile } from "../support/repository.ts";
@@ -16,8 +16,6 @@ const DEPLOY_MS = 60_000;
 const REVOKED_MS = 60_000;
 /** Hosts are read once a minute, a few seconds more or less, and what is gone there is asked for again by its id. */
 const READ_MS = 75_000;
-/** Of the platform, which are not known before it listens. */
-const UNKNOWN = { webhookUrl: "http://unknown.invalid/", redirectUri: "http://unknown.invalid/" };
 
 interface Vendor {
   readonly kind: string;
@@ -29,12 +27,12 @@ interface Vendor {
 const VENDORS: readonly Vendor[] = [
   {
     kind: "bitbucket-cloud",
-    open: () => FakeBitbucketCloud.open(UNKNOWN),
+    open: () => FakeBitbucketCloud.open(ADDRESSES_TO_COME),
     settings: (url) => ({ apiUrl: url, workspaces: ["acme"] }),
   },
   {
     kind: "bitbucket-datacenter",
-    open: () => FakeBitbucketDataCenter.open(UNKNOWN),
+    open: () => FakeBitbucketDataCenter.open(ADDRESSES_TO_COME),
     settings: () => ({}),
   },
 ];
@@ -57,9 +55,8 @@ part("chromium")("a platform that is linked to Bitbucket", () => {
           ...settings(url),
         },
       ]);
-      const { gitBaseUrl, dashboardUrl } = platform.ready;
-      bitbucket.webhookUrl = new URL("/bitbucket-event", gitBaseUrl).href;
-      client.redirectUri = new URL("/oauth2/authorized", gitBaseUrl).href.replace("//", "//auth.");
+      const { dashboardUrl } = platform.ready;
+      register(platform, bitbucket);
       await using browser = await TestBrowser.open();
 
       // A repository whose webhook points here deploys with its first push.

@@ -13,8 +13,9 @@ export function LocalOnly({ address }: { address: string }) {
         <Icon name="warning" className="me-2" />
         Only this machine reaches <span className="text-break">{origin}</span>.
       </strong>{" "}
-      A source host elsewhere cannot deliver pushes to it; they are found by asking, minutes later. And github.com
-      makes no App for such an address. Start the platform with <code>--url</code> and one that the host reaches.
+      A source host elsewhere cannot deliver pushes to it; they are found by asking, minutes later. And
+      github.com makes no App for such an address. Start the platform with <code>--url</code> and one that the
+      host reaches.
     </div>
   );
 }
