@@ -199,14 +199,37 @@ describe("somebody who comes back from a source host is nobody", () => {
     expect(answer.status).toBe(400);
   });
 
-  it("with a state of another host's sign-in", async () => {
+  it.each([
+    ["the other host's code, made for its state and challenge", "of the one begun", "git.test"],
+    ["the other host's code, made for its state and challenge", "of the one begun", "other.test:8443/git"],
+    ["the other host's code, of a sign-in under way there too", "of its own", "git.test"],
+    ["the other host's code, of a sign-in under way there too", "of its own", "other.test:8443/git"],
+  ] as const)("with %s (D30, challenge %s, begun at %s)", async (_what, challenge, begunAt) => {
     const it = await openAccessServer();
+    const [asked, answering] = begunAt === "git.test" ? [it.host, it.other] : [it.other, it.host];
+    // The same person, by the same id, as what at which owner does not matter: hosts do not speak for each other.
+    asked.setRole("ada", "x", "admin");
     const browser = it.browser();
-    const mine = await begin(browser);
-    const foreign = new URL(it.other.agree(mine, "ada"));
-    expect((await arrive(browser, foreign.href)).status).toBe(403);
-    expect(it.other.ledger).toEqual([]);
+    const mine = await begin(browser, { path: `/login/${encodeURIComponent(asked.instance)}` });
+    const theirs = await begin(browser, { path: `/login/${encodeURIComponent(answering.instance)}` });
+    const code = new URL(answering.agree(challenge === "of its own" ? theirs : mine, "ada"));
+    code.searchParams.set("state", new URL(mine).searchParams.get("state") ?? "");
+    const answer = await arrive(browser, code.href);
+    expect(answer.status).toBe(403);
+    expect(answer.body).toContain(`Git (${asked.instance}) did not confirm who you are`);
     expectNobody(browser);
+    expect(answering.ledger).toEqual([]);
+    expect(await it.store.selectFrom("sessions").selectAll().execute()).toEqual([]);
+    expect(await it.store.selectFrom("person_grants").selectAll().execute()).toEqual([]);
+
+    // What was begun is spent by that; what was begun at the other host goes on, and means the person there.
+    expect((await arrive(browser, asked.agree(mine, "ada"))).status).toBe(400);
+    expectNobody(browser);
+    expect((await arrive(browser, answering.agree(theirs, "ada"))).status).toBe(303);
+    expect(await personIn(browser)).toMatchObject({
+      subject: `${answering.instance}:ada`,
+      owners: [],
+    });
   });
 
   it.each([
