@@ -3,6 +3,7 @@ import { type FormEvent, useEffect } from "react";
 import { Navigate, useLocation, useNavigate } from "react-router";
 import { Icon } from "../components/icon.tsx";
 import { Plain } from "../components/plain.tsx";
+import { RowsSkeleton } from "../components/rows-skeleton.tsx";
 import { SignInHosts } from "../components/sign-in-hosts.tsx";
 import { refusalCode, useTRPC } from "../trpc.ts";
 
@@ -48,6 +49,14 @@ export function SignInPage() {
   }
   if (pathname === "/sign-in" && session.data && signIn.isIdle && hash === "")
     return <Navigate to="/" replace />;
+  // All ways at once: one that came later would push another from under the pointer.
+  if (hosts.isPending) {
+    return (
+      <Plain title="Sign in">
+        <RowsSkeleton rows={3} what="the ways to sign in" />
+      </Plain>
+    );
+  }
   return (
     <Plain title="Sign in">
       {signIn.isError && (
