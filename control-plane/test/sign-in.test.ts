@@ -207,7 +207,7 @@ describe("somebody who comes back from a source host is nobody", () => {
   ] as const)("with %s (D30, challenge %s, begun at %s)", async (_what, challenge, begunAt) => {
     const it = await openAccessServer();
     const [asked, answering] = begunAt === "git.test" ? [it.host, it.other] : [it.other, it.host];
-    // The same person, by the same id, as what at which owner does not matter: hosts do not speak for each other.
+    // The same account id at both hosts, and an owner at one alone: neither speaks for the other.
     asked.setRole("ada", "x", "admin");
     const browser = it.browser();
     const mine = await begin(browser, { path: `/login/${encodeURIComponent(asked.instance)}` });
