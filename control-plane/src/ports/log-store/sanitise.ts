@@ -15,9 +15,12 @@ const CONTROLS = /[\x00-\x08\x0a-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2
  * controls. Progress that was drawn over itself (`\r`) is shown as it stood at the end.
  */
 export function sanitiseLogText(text: string): string {
-  const visible = text.replace(ESCAPES, "").replace(/\r+$/, "");
+  const visible = text.replace(ESCAPES, "");
+  // Not by `/\r+$/`, which looks anew from each of them where something follows: a second for 30,000, and the square for more.
+  let end = visible.length;
+  while (visible[end - 1] === "\r") end--;
   return visible
-    .slice(visible.lastIndexOf("\r") + 1)
+    .slice(visible.lastIndexOf("\r", end - 1) + 1, end)
     .replace(CONTROLS, "")
     .replace(/\p{Surrogate}/gu, "");
 }
