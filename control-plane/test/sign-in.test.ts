@@ -80,6 +80,16 @@ describe("signing in with a source host", () => {
     expect(events[0]?.owner_id).toBe("owner-x");
   });
 
+  it("shows the name that somebody gave themselves as text that acts on nobody", async () => {
+    const it = await openAccessServer();
+    it.host.setRole("e\x1b[31mv\u202ee\n", "x", "viewer");
+    const browser = await it.signedIn("e\x1b[31mv\u202ee\n");
+    expect((await personIn(browser))?.name).toBe("Dr. eve");
+    expect(
+      await it.store.selectFrom("people").select("login").where("subject", "!=", "local").execute(),
+    ).toEqual([{ login: "eve" }]);
+  });
+
   it("works with several hosts at once, and the same account id at two of them is two people", async () => {
     const it = await openAccessServer();
     it.host.setRole("ada", "x", "admin");

@@ -3,6 +3,7 @@ import { KnownError } from "@openfaas-cloud/shared/known-error.ts";
 import { sha256 } from "../ids.ts";
 import type { Logger } from "../logger.ts";
 import type { AuditSink } from "../ports/audit-sink/audit-sink.ts";
+import { sanitiseLogText } from "../ports/log-store/sanitise.ts";
 import { GrantRevoked, HostUnavailable, SignInRefused } from "../ports/source-host/host-errors.ts";
 import type {
   Identity,
@@ -200,8 +201,9 @@ export class SignIns {
       await audit.append({ ...event, result: "refused: belongs to no owner that may deploy here" });
       throw new SignInFailed("not-enrolled", host.title);
     }
-    const person = { subject, name: identity.name.slice(0, MAX_NAME) };
-    const names = { name: person.name, login: identity.login.slice(0, MAX_NAME) };
+    const login = shown(identity.login);
+    const person = { subject, name: shown(identity.name) || login };
+    const names = { name: person.name, login };
     await store
       .insertInto("people")
       .values({ subject, ...names, created_at: this.#now() })
@@ -232,6 +234,13 @@ interface Arrived {
   readonly identity: Identity;
   readonly grant: PersonGrant;
   readonly owners: readonly OwnerAccess[];
+}
+
+/** A stranger's own words, which stand in reasons of runs and so in terminals and on other hosts, as text that acts on nobody. */
+function shown(name: string): string {
+  return sanitiseLogText(name.slice(0, 10 * MAX_NAME))
+    .trim()
+    .slice(0, MAX_NAME);
 }
 
 async function known(answer: boolean | Promise<boolean>, { title }: RemoteHost): Promise<boolean> {
