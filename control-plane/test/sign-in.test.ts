@@ -8,6 +8,7 @@ import { SignInRefused } from "../src/ports/source-host/host-errors.ts";
 import { Retryable } from "../src/rejected.ts";
 import { type AccessServer, openAccessServer, URLS } from "./support/access-server.ts";
 import type { Browser } from "./support/browser.ts";
+import { addRemoteOwner } from "./support/owners.ts";
 import { NOT_ANSWERING } from "./support/sign-in-host.ts";
 
 const SYSTEM = "system.cloud.test";
@@ -106,6 +107,19 @@ describe("signing in with a source host", () => {
     }
     expect((await personIn(first))?.owners).toEqual([{ slug: "x", role: "admin", host: "git.test" }]);
     expect((await personIn(second))?.owners).toEqual([]);
+  });
+
+  it("gives whoever belongs to very many owners a cookie that browsers keep", async () => {
+    const it = await openAccessServer();
+    for (let i = 0; i < 700; i++) {
+      await addRemoteOwner(it.store, `organisation-${i}`);
+      it.host.setRole("ada", `organisation-${i}`, "viewer");
+    }
+    const browser = await it.signedIn("ada");
+    const cookie = `${SESSION_COOKIE}=${browser.cookiesOf(SYSTEM).get(SESSION_COOKIE)}`;
+    expect(cookie.length).toBeLessThanOrEqual(4096);
+    expect(cookie.length).toBeGreaterThan(3000);
+    expect((await personIn(browser))?.owners).toHaveLength(700);
   });
 
   it("begins on the system host, also where somebody comes by the auth host's address", async () => {

@@ -25,6 +25,8 @@ const MAX_USER_AGENT = 300;
 const MAX_ADDRESS = 100;
 /** The bound of the claim. */
 const MAX_ORGANIZATIONS = 1000;
+/** Name and value: browsers throw a larger one away (RFC 6265bis §5.6), and with it the sign-in. */
+const MAX_COOKIE = 4096;
 const SWEEP_MS = 30_000;
 const CONFIRM_MS = 10_000;
 
@@ -271,15 +273,22 @@ export class Sessions implements AsyncDisposable {
    */
   async #cookieOf(row: SessionRow, person: KnownPerson): Promise<string> {
     const owners = await ownersOf(this.#store, person.subject, this.#now());
+    const slugs = owners.slice(0, MAX_ORGANIZATIONS).map(({ slug }) => slug);
     const lifetimeS = Math.max(1, Math.floor((row.expires_at - row.issued_at) / 1000));
-    const token = await this.#tokens.issue({
-      subject: person.subject,
-      name: person.name,
-      owners: owners.slice(0, MAX_ORGANIZATIONS).map(({ slug }) => slug),
-      jti: row.jti,
-      lifetimeS,
-    });
-    return `${SESSION_COOKIE}=${token}; Max-Age=${lifetimeS}; ${COOKIE_ATTRIBUTES}`;
+    for (;;) {
+      const token = await this.#tokens.issue({
+        subject: person.subject,
+        name: person.name,
+        owners: slugs,
+        jti: row.jti,
+        lifetimeS,
+      });
+      const cookie = `${SESSION_COOKIE}=${token}`;
+      if (cookie.length <= MAX_COOKIE || slugs.length === 0)
+        return `${cookie}; Max-Age=${lifetimeS}; ${COOKIE_ATTRIBUTES}`;
+      // Anybody may make somebody a member of many. What is left out holds here, where the store is asked, and at no edge.
+      slugs.length = Math.floor(slugs.length * 0.8);
+    }
   }
 
   /** A token that is brought for the first time has arrived: those that were issued before it are not needed any more. */
