@@ -273,6 +273,15 @@ describe("a project", () => {
     );
   });
 
+  test("is cloned by the platform's own token where git takes no deploy tokens", async () => {
+    await using it = await startGitLab();
+    it.gitlab.takesDeployTokens = false;
+    const project = await it.gitlab.addProject("ours", it.acme, { topics: [TOPIC], visibility: "private" });
+    const { ref, commit } = await describeProject(it.gitlab, project);
+    await it.host.fetchCommit(ref, commit, quietly());
+    expect(it.gitlab.deployTokens).toEqual([]);
+  });
+
   test("that everybody may read gets no token, whatever git is asked for", async () => {
     await using it = await startGitLab();
     const { body } = await answerOf(it, `/projects/${it.linked.key.id}`);

@@ -27,6 +27,8 @@ export interface CloneSource {
   /** Built by us, without credentials. */
   readonly url: string;
   readonly credential: CloneCredential | undefined;
+  /** What it is tried by once more where the host does not take the credential. */
+  readonly otherwise?: CloneCredential;
   /** Told once when nothing is cloned by it any more, however that ended. */
   release?(): Promise<void>;
 }
@@ -92,6 +94,9 @@ export class RemoteClones {
         const from = await source();
         try {
           await this.#fetch(gitDir, repository, checked, from, signal);
+        } catch (error) {
+          if (!(error instanceof CredentialRefused) || from.otherwise === undefined) throw error;
+          await this.#fetch(gitDir, repository, checked, { ...from, credential: from.otherwise }, signal);
         } finally {
           await from.release?.();
         }
@@ -206,7 +211,7 @@ export class RemoteClones {
     if (/not our ref|couldn't find remote ref|no such remote ref/i.test(stderr))
       return missing(repository, commit);
     if (/authentication failed|could not read (username|password)|error: 40[134]|not found/i.test(stderr)) {
-      return new HostUnavailable(
+      return new CredentialRefused(
         `${this.#title} does not let the platform read ${repository.owner}/${repository.name}. Check that it is still linked.`,
         { cause },
       );
@@ -216,6 +221,8 @@ export class RemoteClones {
     });
   }
 }
+
+class CredentialRefused extends HostUnavailable {}
 
 /** Resolves when git and all that it started have ended, by themselves or since they were told to. */
 async function ended(child: ChildProcess, told: AbortSignal): Promise<number | null> {

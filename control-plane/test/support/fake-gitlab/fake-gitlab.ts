@@ -108,6 +108,8 @@ export class FakeGitLab implements AsyncDisposable {
   isOld = false;
   /** `maintainer` may give others access to projects, by deploy tokens for one. */
   botRole: "developer" | "maintainer" = "maintainer";
+  /** As with external authorization, where git takes no deploy token, and they can be made all the same. */
+  takesDeployTokens = true;
   /** Those that have not been taken back. */
   readonly deployTokens: FakeDeployToken[] = [];
   /** Without it projects have no repositories, which is all that takes long about them. */
@@ -339,6 +341,7 @@ export class FakeGitLab implements AsyncDisposable {
     const password = access?.password;
     const deployToken = this.deployTokens.find(({ token }) => token === password);
     if (deployToken !== undefined && deployToken.username === access?.username) {
+      if (!this.takesDeployTokens) return "refused";
       return project === deployToken.project ? { id: gitId(project) } : "absent";
     }
     const person = password === undefined ? undefined : this.#access.get(password)?.user;

@@ -57,12 +57,12 @@ export async function openGitLab(
     }
     const source = { url: `${url}/${project.path_with_namespace}.git`, credential: undefined };
     if (project.visibility === "public") return source;
-    const deployToken = await makeDeployToken(api, key, signal);
-    if (deployToken !== undefined) {
-      return { ...source, credential: deployToken.credential, release: deployToken.revoke };
-    }
     // Any name goes with an access token, as long as there is one.
-    return { ...source, credential: { username: "oauth2", password: config.token } };
+    const own = { username: "oauth2", password: config.token };
+    const deployToken = await makeDeployToken(api, key, signal);
+    if (deployToken === undefined) return { ...source, credential: own };
+    // With external authorization GitLab makes deploy tokens, and lets nobody clone by them.
+    return { ...source, credential: deployToken.credential, otherwise: own, release: deployToken.revoke };
   }
 
   return {
