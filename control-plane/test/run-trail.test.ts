@@ -1,6 +1,10 @@
 import { sql } from "kysely";
 import { expect, test } from "vitest";
 import { eventually } from "../../test/support/eventually.ts";
+import { collect } from "../src/pipeline/collect.ts";
+import type { Builder } from "../src/ports/builder/builder.ts";
+import type { SourceHost } from "../src/ports/source-host/source-host.ts";
+import { getRepository, refOf } from "../src/ports/store/repositories.ts";
 import { openReporting } from "./support/reporting.ts";
 
 type Reporting = Awaited<ReturnType<typeof openReporting>>;
@@ -58,6 +62,22 @@ test("one that cannot be told of keeps no other back", async () => {
   await it.restart();
   await eventually("the trail tells of the other", async () => (await ends(it)).length > 0);
   expect(await ends(it)).toEqual(["failed: Of b."]);
+});
+
+test("no run is forgotten before the trail tells of its end", async () => {
+  await using it = await openReporting();
+  await it.stop();
+  // Each replaces the one before; so many are kept, and the last one waits.
+  for (let pushes = 0; pushes < 202; pushes++) await it.push();
+  const builder = { collect: async () => undefined } as unknown as Builder;
+  const sourceHost = { tidy: async () => undefined } as unknown as SourceHost;
+  const repository = refOf(await getRepository(it.store, "repository-a"));
+  const forget = () => collect(repository, { ...it, builder, sourceHost }, new AbortController().signal);
+  await forget();
+  await it.restart();
+  await eventually("the trail tells of all", async () => (await ends(it)).length === 201);
+  await forget();
+  expect(await it.store.selectFrom("runs").select("id").execute()).toHaveLength(201);
 });
 
 test("a run that has not ended is not told of", async () => {

@@ -112,6 +112,8 @@ async function forgetRuns(repositoryId: string, store: Store, logs: LogStore): P
     .select("id")
     .where("repository_id", "=", repositoryId)
     .where("finished_at", "is not", null)
+    // What the audit trail was not told yet is in no other place.
+    .where("end_recorded", "=", 1)
     .where("id", "not in", (select) => select.selectFrom("functions").select("run_id"))
     .orderBy("id", "desc")
     .offset(KEPT_RUNS)
