@@ -414,6 +414,23 @@ describe("a host that gives no answer", () => {
     expect(asksAbout(it, "ada")).toBe(2);
   });
 
+  it("takes nothing from somebody who signed in anew meanwhile", async () => {
+    const { it } = await openWithAda();
+    const gate = Promise.withResolvers<void>();
+    it.host.gate = gate.promise;
+    it.clock.advance({ minutes: 20 });
+    const asked = it.memberships.refresh(ADA);
+    await eventually("the host is asked", () => asksAbout(it, "ada") === 2);
+    it.host.gate = Promise.resolve();
+    const browser = await it.signedIn("ada");
+    it.host.failure = NOT_ANSWERING;
+    gate.resolve();
+    await asked;
+    expect(it.routes.settings.revoked).not.toContain(decodeJwt(cookieOf(browser)).jti);
+    it.host.failure = undefined;
+    expect(claimsOf(browser).organizations).toEqual(["x", "y"]);
+  });
+
   it("does not hold up people of no host", async () => {
     const { it } = await openWithAda({ waitMs: 60_000 });
     it.host.gate = new Promise(() => undefined);

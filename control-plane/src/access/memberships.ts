@@ -198,6 +198,8 @@ export class Memberships implements AsyncDisposable {
     const { subject } = asked;
     if (error instanceof GrantRevoked) return this.#end(asked);
     if (this.#stop.signal.aborted) return;
+    // Signed in anew meanwhile: what came of that is newer.
+    if ((await this.#grants.find(subject))?.sealed !== asked.sealed) return;
     const retryAfterMs = error instanceof HostUnavailable ? error.retryAfterMs : undefined;
     this.#pausedUntil.set(subject, this.#now() + Math.max(PAUSE_MS, retryAfterMs ?? 0));
     const log = { err: error, subject };
