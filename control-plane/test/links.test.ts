@@ -319,6 +319,19 @@ describe("the brake", () => {
     expect(it.routed()).toHaveLength(8);
   });
 
+  it("is not gone round by pushes, of which none says that anything went", async () => {
+    await using it = await openLinkedPlatform();
+    const world = github();
+    const { repositories } = await live(it, world, "alice", 8);
+    for (const { id } of repositories) world.denied.add(id);
+    for (const repository of repositories)
+      expect(await it.look(world, repository, "pushed")).toMatchObject({ kind: "not-linked" });
+    expect(it.routed()).toHaveLength(8);
+    await it.lookAtHost(world);
+    expect(it.routed()).toHaveLength(8);
+    expect(await it.brake.list()).toHaveLength(1);
+  });
+
   it("is let go by a host that remembers, and what was confirmed counts for nothing else", async () => {
     await using it = await openLinkedPlatform();
     const world = github();

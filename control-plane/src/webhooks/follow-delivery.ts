@@ -163,7 +163,7 @@ async function deployPush(
   ports: FollowPorts,
   signal: AbortSignal,
 ): Promise<Followed> {
-  const looked = await ports.links.look(host, push.repository, signal);
+  const looked = await ports.links.look(host, push.repository, signal, "pushed");
   if (looked.kind === "not-linked") return ignored(aboutPush(host, push, undefined), looked.reason);
   const { repository } = looked;
   const about = aboutPush(host, push, repository);

@@ -32,8 +32,12 @@ const NOT_LISTED = "The host does not list it any more.";
  * never replaces one to a later question. A host that gives no answer changes nothing: what it throws passes through.
  */
 export interface Links {
-  /** One repository, whatever was said to have happened to it. What the host says of it holds at once, unless that is held back. */
-  look(host: RemoteHost, key: SourceKey, signal: AbortSignal): Promise<Looked>;
+  /**
+   * One repository, whatever was said to have happened to it. What the host says of it holds at once, unless that is held back.
+   * Where it was only `pushed` to, nobody said that it went: that is left to a reading of the host, with the brake. Otherwise a
+   * credential that lost its reach would take away whatever is pushed to.
+   */
+  look(host: RemoteHost, key: SourceKey, signal: AbortSignal, said?: "changed" | "pushed"): Promise<Looked>;
   /** Everything that an installation gives access to. What would take too much away at once is held back. */
   lookAtInstallation(host: RemoteHost, installation: string, signal: AbortSignal): Promise<readonly Looked[]>;
   /**
@@ -85,13 +89,18 @@ export function openLinks(ports: LinkPorts): Links {
   const turns = new KeyedQueue();
   const linkAudit = openLinkAudit(ports.audit);
 
-  async function look(host: RemoteHost, key: SourceKey, signal: AbortSignal): Promise<Looked> {
+  async function look(
+    host: RemoteHost,
+    key: SourceKey,
+    signal: AbortSignal,
+    said: "changed" | "pushed" = "changed",
+  ): Promise<Looked> {
     const work = async () => {
       const askedAt = now();
       const state = await askAsLinked(host, key, signal);
-      return state.kind === "linked"
-        ? take(host.instance, state.facts, askedAt)
-        : dropKnown(host.instance, key.id, state.reason, askedAt);
+      if (state.kind === "linked") return take(host.instance, state.facts, askedAt);
+      if (said === "pushed") return notLinked(state.reason);
+      return dropKnown(host.instance, key.id, state.reason, askedAt);
     };
     const taken = await turns.run(`${host.instance} ${key.id}`, work, signal);
     await settle(taken.changed);

@@ -213,8 +213,8 @@ export async function openLinkedPlatform(random: () => number = Math.random) {
     forgotten,
     kept,
     startRun,
-    look: (world: ScriptedHost, repository: HostedRepository) =>
-      links.look(world.host, world.keyOf(repository), NEVER),
+    look: (world: ScriptedHost, repository: HostedRepository, said?: "changed" | "pushed") =>
+      links.look(world.host, world.keyOf(repository), NEVER, said),
     lookAtHost: (world: ScriptedHost) => links.lookAtHost(world.host, NEVER),
     find: (world: ScriptedHost, { id }: HostedRepository) =>
       findRepositoryBySource(store, world.instance, id),
