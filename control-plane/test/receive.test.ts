@@ -5,7 +5,6 @@ import { Agent, createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
-import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { gunzipSync, gzipSync } from "node:zlib";
 import { must } from "@openfaas-cloud/shared/must.ts";
@@ -232,35 +231,28 @@ describe("a delivery", () => {
     expect(await it.rows()).toEqual([]);
   });
 
-  it("that is large is told to come back while as many as may be are here whole", async () => {
+  it("that is large is told to come back while large ones are held that make up the limit", async () => {
     const host = new ScriptedHost();
-    const verified = Promise.withResolvers<void>();
-    const verify = host.verify.bind(host);
-    host.verify = async (raw) => {
-      if (raw.body.length > 1_000) await verified.promise;
-      return verify(raw);
-    };
-    await using it = await openReceiver([host], {
-      ...{ maxBytes: 100_000, largeBytes: 1_000 },
-      ...{ maxLargeBodies: 3, maxLargeInMemory: 2 },
+    const limits = { maxBytes: 100_000, largeBytes: 1_000, maxLargeBodies: 3, maxLargeInMemory: 2 };
+    await using it = await openReceiver([host], limits);
+    const { sending, release } = heldBack(host, 99_000);
+    const held = [1, 2, 3].map(() => it.send("/github-event", sending));
+    const large = { headers: sending.headers, pieces: [Buffer.alloc(99_000, "x")] };
+    // One more than may be in memory is taken in, and waits.
+    const busy = await eventually("three are taken in", async () => {
+      const answer = await it.send("/github-event", large);
+      return answer.status === 503 ? answer : undefined;
     });
-    const body = Buffer.alloc(99_000, "x");
-    const large = { headers: { [SIGNATURE]: host.sign(body), "x-event": "push" }, pieces: [body] };
-    const answers: DeliveryAnswer[] = [];
-    const sent = Array.from({ length: 4 }, async () => answers.push(await it.send("/github-event", large)));
-    await eventually("one is told", () => answers.length === 1);
-    const busy = { status: 503, headers: { "retry-after": "5" }, body: expect.stringContaining("at once") };
-    expect(answers).toMatchObject([busy]);
+    expect(busy).toMatchObject({ headers: { "retry-after": "5" }, body: expect.stringContaining("at once") });
     expect(await deliver(it, host, "a small one")).toMatchObject({ status: 202 });
-    verified.resolve();
-    await Promise.all(sent);
-    expect(answers.map(({ status }) => status)).toEqual([503, 202, 202, 202]);
+    release();
+    expect((await Promise.all(held)).map(({ status }) => status)).toEqual([202, 202, 202]);
     expect(await it.send("/github-event", large)).toMatchObject({ status: 202 });
   });
 
-  it("takes the place of the one that arrives the slowest, where more arrive at once than may", async () => {
+  it("takes the place of the one that arrives for the longest, where more arrive at once than may", async () => {
     const host = new ScriptedHost();
-    await using it = await openReceiver([host], { maxSmallBodies: 2 });
+    await using it = await openReceiver([host], { maxBodies: 2 });
     const { sending, release } = heldBack(host, 100);
     const answers: number[] = [];
     const slow = Array.from({ length: 6 }, async () => {
@@ -276,7 +268,7 @@ describe("a delivery", () => {
 
   it("that breaks off in the middle leaves nothing, and holds nothing up", async () => {
     const host = new ScriptedHost();
-    await using it = await openReceiver([host], { maxSmallBodies: 1 });
+    await using it = await openReceiver([host], { maxBodies: 1 });
     for (let times = 0; times < 3; times++) {
       const broken = it.send("/github-event", {
         headers: host.deliver(PUSH, "one").headers,
@@ -517,61 +509,6 @@ describe("G16: slow ones", () => {
     expect(await it.rows()).toHaveLength(1);
   });
 });
-
-describe("G16: strangers who send a little and drip the rest, and come back", () => {
-  const MANY = 40;
-
-  it.each([
-    { from: "one address", address: () => "192.0.2.1", backMs: 0 },
-    { from: "an address each", address: (n: number) => `192.0.2.${n}`, backMs: 250 },
-  ])("keep no delivery out, from $from", async ({ address, backMs }) => {
-    const host = new ScriptedHost();
-    await using it = await openReceiver([host]);
-    const stop = new AbortController();
-    const before = await counted("busy");
-    const strangers = Array.from({ length: MANY }, async (_, n) => {
-      while (!stop.signal.aborted) {
-        // Half of them hold places of large ones, half of small ones.
-        const first = Buffer.alloc(n % 2 === 0 ? 300 * 1024 : 1024, "x");
-        const headers = { "x-real-ip": address(n), "content-length": String(25 * MIB) };
-        await it
-          .send("/github-event", { headers, pieces: dripping(first, stop.signal) })
-          .catch(() => undefined);
-        await sleep(backMs, undefined, { signal: stop.signal }).catch(() => undefined);
-      }
-    });
-    await eventually("they are more than there are places", async () => (await counted("busy")) > before + 8);
-
-    for (let time = 0; time < 3; time++) {
-      const small = host.deliver(PUSH, `small ${time}`);
-      const large = heavy(host, 25 * MIB - time, 202);
-      const since = performance.now();
-      const behind = { "x-real-ip": "203.0.113.1" };
-      const answers = await Promise.all([
-        it.send("/github-event", { headers: { ...small.headers, ...behind }, pieces: [small.body] }),
-        it.send("/github-event", {
-          headers: { ...large.headers, ...behind },
-          pieces: large.pieces ?? [],
-          pauseMs: 20,
-        }),
-      ]);
-      expect(answers.map(({ status }) => status)).toEqual([202, 202]);
-      expect(answers[0].ms).toBeLessThan(1_000);
-      // How long GitHub waits for an answer.
-      expect(performance.now() - since).toBeLessThan(10_000);
-    }
-    stop.abort();
-    await Promise.all(strangers);
-  });
-});
-
-async function* dripping(first: Buffer, signal: AbortSignal) {
-  yield first;
-  for (;;) {
-    await sleep(50, undefined, { signal });
-    yield Buffer.from("x");
-  }
-}
 
 describe("G16: eight deliveries of 25 MiB at once", () => {
   it("are held in the memory that they take, and 32 MiB at most beside", async () => {

@@ -9,11 +9,10 @@ import { type BodyLimits, type BodyRefusal, DeliveryBodies } from "./delivery-bo
 const LIMITS: BodyLimits = {
   maxBytes: 25 * 1024 * 1024,
   readMs: 10_000,
+  maxBodies: 256,
   largeBytes: 256 * 1024,
-  maxSmallBodies: 256,
   maxLargeBodies: 8,
-  maxLargeInMemory: 6,
-  minLargeBytesPerS: 1024 * 1024,
+  maxLargeInMemory: 4,
 };
 /** How long a client that was refused before it had sent everything may go on sending, so that it comes to read the answer. */
 const LINGER_MS = 1_000;
